@@ -1,0 +1,1 @@
+"""The boot stages, their config modules, and the one place that changes a guest."""

@@ -1,0 +1,1 @@
+"""The config modules, one file each, named as in cloud.cfg."""

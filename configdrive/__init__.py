@@ -1,0 +1,1 @@
+"""Config drives: `builder` writes images on the host, `reader` reads a mounted drive in a guest."""

@@ -1,0 +1,1 @@
+"""The datasources, one file each."""

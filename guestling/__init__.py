@@ -1,0 +1,1 @@
+"""The command line of guestling: reads arguments, calls one function, prints."""

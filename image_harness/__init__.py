@@ -1,0 +1,1 @@
+"""Build, bake and seal images, boot them, and report."""

@@ -1,0 +1,1 @@
+"""What an instance is, and which metadata document exists since when. Pure: no input, no output."""

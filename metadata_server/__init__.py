@@ -1,0 +1,1 @@
+"""OpenStack and EC2 metadata over HTTP, session tokens, vendor data."""

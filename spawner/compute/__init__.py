@@ -1,0 +1,1 @@
+"""Compute drivers: what starts, stops and watches a guest."""

@@ -1,0 +1,1 @@
+"""The compute driver that runs QEMU directly."""

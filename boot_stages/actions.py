@@ -24,8 +24,13 @@ IGNORE = "ignore"  # nothing is recorded but a debug line
 class Action(Value):
     """One change. `summary()` is what logs, reports and `plan` say about it; it never holds a secret."""
 
-    on_failure: str = STOP
-    opaque: bool = False
+    if TYPE_CHECKING:  # each action declares these two as its last fields
+
+        @property
+        def on_failure(self) -> str: ...
+
+        @property
+        def opaque(self) -> bool: ...
 
     def summary(self) -> str:
         """The action in a few words, in the infinitive: `write /etc/hostname`."""

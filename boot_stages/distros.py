@@ -45,7 +45,7 @@ _DEBIAN_USER = DefaultUser(
 _UBUNTU_USER = DefaultUser("ubuntu", ("adm", "cdrom", "dip", "lxd", "sudo"), gecos="Ubuntu")
 _FEDORA_USER = DefaultUser("fedora", ("wheel", "adm", "systemd-journal"), gecos="Fedora Cloud User")
 _ALPINE_USER = DefaultUser(
-    "alpine", ("adm", "wheel"), gecos="alpine Cloud User", shell="/bin/ash", doas=("permit nopass alpine",)
+    "alpine", ("adm", "wheel"), "alpine Cloud User", "/bin/ash", doas=("permit nopass alpine",)
 )
 
 

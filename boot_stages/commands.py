@@ -1,0 +1,295 @@
+"""How commands are run: really, or only written down (guest-agent.md section 8).
+
+`SystemCommands` starts a program with its own process group, no terminal, bounded output and a deadline;
+`RecordedCommands` runs nothing and answers from a list of replies.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from boot_stages.paths import below
+from boot_stages.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import select
+    from collections.abc import Callable, Sequence
+    from typing import Protocol
+
+    class Commands(Protocol):
+        """Runs one command and gives its answer."""
+
+        def run(self, command: Command) -> Answer:
+            """Run it to its end. Never raises for what the command does."""
+
+        def which(self, name: str) -> str | None:
+            """The path of a program, or None."""
+
+
+# Output that is kept: the first bytes for questions, and always the tail for the report.
+HEAD_LIMIT = 1024 * 1024
+TAIL_LIMIT = 4096
+NOT_FOUND = 127
+TIMED_OUT = 124
+TERM_GRACE_S = 5.0
+SEARCH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+class Command(Value):
+    """A command as it is handed over: `argv` without a shell, `stdin` bytes, additions to the environment."""
+
+    argv: tuple[str, ...]
+    stdin: bytes = b""
+    environment: tuple[tuple[str, str], ...] = ()
+    cwd: str = ""
+    show: bool = False
+    timeout_s: float = 0.0
+    stage: str = ""
+    module: str = ""
+    question: bool = False
+
+
+class Answer(Value):
+    """What came of a command: exit status (negative: signal), the kept output, how long it took."""
+
+    status: int
+    out: bytes = b""
+    err: bytes = b""
+    took_s: float = 0.0
+
+    def tail(self) -> str:
+        """The last lines of error output, else of output, for reports."""
+        return (self.err or self.out)[-TAIL_LIMIT:].decode("utf-8", "replace")
+
+
+class SystemCommands:
+    """Commands are run. Below a root other than `/` they run in a chroot of it."""
+
+    def __init__(
+        self, root: str = "/", show: Callable[[bytes], None] | None = None, default_timeout_s: float = 3600.0
+    ) -> None:
+        self._root = root
+        self._show = show or _to_stdout
+        self._default_timeout_s = default_timeout_s
+
+    def which(self, name: str) -> str | None:
+        """The first executable of that name in the search path, seen from inside the root."""
+        return find_program(self._root, name)
+
+    def run(self, command: Command) -> Answer:
+        """Run a program to its end or its deadline; its process group is ended with it when it is late."""
+        program = self.which(command.argv[0])
+        if program is None:
+            return Answer(NOT_FOUND, err=f"{command.argv[0]}: command not found\n".encode())
+        started = time.monotonic()
+        child = _Child(program, command, self._root)
+        deadline = started + (command.timeout_s or self._default_timeout_s)
+        show = self._show if command.show else None
+        out, err = child.talk(command.stdin, deadline, show)
+        return Answer(child.wait(deadline), out, err, time.monotonic() - started)
+
+
+def _to_stdout(output: bytes) -> None:
+    while output:
+        output = output[os.write(1, output) :]
+
+
+class _Child:
+    """One running program with its three pipes. (subprocess would cost every boot 6 ms of import.)"""
+
+    def __init__(self, program: str, command: Command, root: str) -> None:
+        stdin_read, self._stdin = os.pipe()
+        self._out, out_write = os.pipe()
+        self._err, err_write = os.pipe()
+        self.late = False
+        self._pid = os.fork()
+        if self._pid == 0:
+            _become(program, command, root, (stdin_read, out_write, err_write))
+        for descriptor in (stdin_read, out_write, err_write):
+            os.close(descriptor)
+
+    def talk(
+        self, stdin: bytes, deadline: float, show: Callable[[bytes], None] | None
+    ) -> tuple[bytes, bytes]:
+        """Feed stdin and collect output until the program closes it, or the deadline."""
+        import select
+
+        kept = {self._out: bytearray(), self._err: bytearray()}
+        os.set_blocking(self._stdin, False)
+        poll = select.poll()
+        for descriptor in kept:
+            poll.register(descriptor, select.POLLIN)
+        if stdin:
+            poll.register(self._stdin, select.POLLOUT)
+        else:
+            self._close_stdin()
+        open_outputs = set(kept)
+        while open_outputs:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                self.late = True
+                break
+            if self._ended_and_silent(poll, left_s, kept, open_outputs, show):
+                break
+            if stdin and self._stdin >= 0:
+                stdin = self._feed(stdin, poll)
+        for descriptor in kept:
+            os.close(descriptor)
+        self._close_stdin()
+        return bytes(kept[self._out]), bytes(kept[self._err])
+
+    def _ended_and_silent(
+        self,
+        poll: select.poll,
+        left_s: float,
+        kept: dict[int, bytearray],
+        open_outputs: set[int],
+        show: Callable[[bytes], None] | None,
+    ) -> bool:
+        """Read what is there. A program that ended but left a daemon holding its output is done, too."""
+        events = poll.poll(min(left_s, 0.5) * 1000)
+        for descriptor, _event in events:
+            if descriptor not in kept:
+                continue
+            chunk = os.read(descriptor, 65536)
+            if not chunk:
+                open_outputs.discard(descriptor)
+                poll.unregister(descriptor)
+                continue
+            if show is not None:
+                show(chunk)
+            _keep(kept[descriptor], chunk)
+        return not events and self._has_ended()
+
+    def _has_ended(self) -> bool:
+        return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _feed(self, stdin: bytes, poll: select.poll) -> bytes:
+        try:
+            stdin = stdin[os.write(self._stdin, stdin[:65536]) :]
+        except BlockingIOError:
+            return stdin
+        except BrokenPipeError:
+            stdin = b""
+        if not stdin:
+            poll.unregister(self._stdin)
+            self._close_stdin()
+        return stdin
+
+    def _close_stdin(self) -> None:
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+
+    def wait(self, deadline: float) -> int:
+        """The exit status; past the deadline the group gets TERM, then KILL, and the status is 124."""
+        import signal
+
+        while not self._has_ended() and not self.late:
+            if time.monotonic() >= deadline:
+                self.late = True
+            time.sleep(0.005)
+        if self.late:
+            self._signal_group(signal.SIGTERM)
+            end = time.monotonic() + TERM_GRACE_S
+            while not self._has_ended() and time.monotonic() < end:
+                time.sleep(0.02)
+            self._signal_group(signal.SIGKILL)
+        _pid, status = os.waitpid(self._pid, 0)
+        return TIMED_OUT if self.late else os.waitstatus_to_exitcode(status)
+
+    def _signal_group(self, signal_number: int) -> None:
+        try:
+            os.killpg(self._pid, signal_number)
+        except ProcessLookupError:
+            pass
+
+
+def _keep(kept: bytearray, chunk: bytes) -> None:
+    """Keep the first megabyte and the last 4 KiB of an output, never more."""
+    kept += chunk
+    excess = len(kept) - HEAD_LIMIT - TAIL_LIMIT
+    if excess > 0:
+        del kept[HEAD_LIMIT : HEAD_LIMIT + excess]
+
+
+def _become(program: str, command: Command, root: str, pipes: tuple[int, int, int]) -> None:
+    """In the child: become the program. Ends the process in every case."""
+    try:
+        os.setsid()
+        for target, descriptor in enumerate(pipes):
+            os.dup2(descriptor, target)
+        environment = {**os.environ, **dict(command.environment)}
+        environment.setdefault("PATH", ":".join(SEARCH))
+        if root != "/":
+            os.chroot(root)
+        os.chdir(command.cwd or "/")
+        os.execve(program, list(command.argv), environment)
+    except OSError as error:
+        os.write(2, f"{program}: {error.strerror}\n".encode())
+    finally:
+        os._exit(126)
+
+
+def find_program(root: str, name: str) -> str | None:
+    """The first executable file of that name in the search path, as seen from inside the root."""
+    candidates = [name] if name.startswith("/") else [f"{directory}/{name}" for directory in SEARCH]
+    for candidate in candidates:
+        path = below(root, candidate)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return candidate
+    return None
+
+
+class Reply(Value):
+    """A prepared answer of record mode: commands whose argv starts with `match` get it, `times` times."""
+
+    match: tuple[str, ...]
+    status: int = 0
+    out: bytes = b""
+    err: bytes = b""
+    times: int = 0
+
+
+class RecordedCommands:
+    """Nothing is run: each command becomes one JSON line, answered from `replies`, else by 0 and silence."""
+
+    def __init__(
+        self,
+        root: str,
+        write_line: Callable[[str], None],
+        replies: Sequence[Reply] = (),
+        have: Sequence[str] = (),
+    ) -> None:
+        self._root = root
+        self._write_line = write_line
+        self._replies = tuple(replies)
+        self._left = [reply.times or -1 for reply in replies]
+        self._have = frozenset(have)
+
+    def which(self, name: str) -> str | None:
+        """Programs named by --have, or executable in the root's bin directories."""
+        if name.rpartition("/")[2] in self._have or name in self._have:
+            return name if name.startswith("/") else f"/usr/bin/{name}"
+        return find_program(self._root, name)
+
+    def run(self, command: Command) -> Answer:
+        """Write the command down and give the first reply that matches."""
+        import json
+
+        line = {
+            "argv": list(command.argv),
+            "stdin": command.stdin.decode("utf-8", "surrogateescape"),
+            "env": dict(command.environment),
+            "cwd": command.cwd,
+            "stage": command.stage,
+            "module": command.module,
+        }
+        self._write_line(json.dumps(line, sort_keys=True))
+        for index, reply in enumerate(self._replies):
+            if self._left[index] and command.argv[: len(reply.match)] == reply.match:
+                self._left[index] -= 1
+                return Answer(reply.status, reply.out, reply.err)
+        return Answer(0)

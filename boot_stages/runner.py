@@ -1,0 +1,232 @@
+"""Run modules: is it due? decode, plan, apply, record. State is handed in.
+
+Source: guest-agent.md 3.1 and 6; faults-and-threats GA-S02 (at most once), GA-S11 (one bad module).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from boot_stages import actions
+from boot_stages.errors import ActionFailed, ModuleFailed, StageError
+from boot_stages.module import ALWAYS, FREQUENCIES
+from boot_stages.registry import Entry, entry
+from boot_stages.schema import Undecodable
+from boot_stages.value import Value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Protocol
+
+    from boot_stages.apply import CommandResult, Effects
+    from boot_stages.facts import Facts
+    from boot_stages.schema import Fault, Keys
+
+    class Journal(Protocol):
+        """What ran, for which instance: kept by the agent."""
+
+        def has_run(self, name: str, frequency: str) -> bool:
+            """Whether a module of this frequency is done (or was begun and must not begin again)."""
+
+        def begin(self, name: str, frequency: str) -> None:
+            """Durable before the module's first effect."""
+
+        def end(self, name: str, frequency: str) -> None:
+            """Durable after the module's last effect, also when it failed (D18)."""
+
+
+LOG = logging.getLogger("runner")
+
+SUCCESS = "SUCCESS"
+WARNED = "WARN"
+FAILED = "FAIL"
+SKIPPED = "SKIPPED"
+
+
+class Due(Value):
+    """One item of a stage's list: the module, and the frequency the list gives it."""
+
+    entry: Entry
+    frequency: str
+
+
+class Outcome(Value):
+    """What came of one module: SUCCESS, WARN, FAIL or SKIPPED; why; the actions done; the commands' ends."""
+
+    name: str
+    result: str
+    reason: str = ""
+    took_s: float = 0.0
+    done: tuple[str, ...] = ()
+    commands: tuple[CommandResult, ...] = ()
+    error: str = ""
+
+
+def due_modules(items: Sequence[object]) -> tuple[list[Due], list[str]]:
+    """The modules a stage list names, and warnings for what it names wrongly.
+
+    Items are `name`, `[name, frequency, args...]` or `{name, frequency, args}`.
+    """
+    due: list[Due] = []
+    warnings: list[str] = []
+    for item in items:
+        name, frequency = _name_and_frequency(item)
+        found = entry(name)
+        if found is None:
+            warnings.append(f"Could not find module named {name}")
+            continue
+        if frequency and frequency not in FREQUENCIES:
+            warnings.append(f"Module {name} has an unknown frequency {frequency}; its own is used")
+            frequency = ""
+        due.append(Due(found, frequency or found.frequency))
+    return due, warnings
+
+
+def _name_and_frequency(item: object) -> tuple[str, str]:
+    if isinstance(item, dict):
+        return str(item.get("name", "")), str(item.get("frequency") or "")
+    if isinstance(item, (list, tuple)) and item:
+        return str(item[0]), str(item[1]) if len(item) > 1 and item[1] else ""
+    return str(item), ""
+
+
+def run_module(
+    due: Due,
+    config: Mapping[str, object],
+    facts: Facts,
+    effects: Effects,
+    journal: Journal,
+    unverified: Sequence[str] = (),
+) -> Outcome:
+    """Run one module if it is due. Never raises: what went wrong is in the outcome.
+
+    `config` is the whole merged cloud-config; `unverified` names modules that run on every distribution.
+    """
+    started = time.monotonic()
+    name = due.entry.name
+    skipped = _why_skipped(due, config, facts, journal, unverified)
+    if skipped:
+        LOG.info("Skipping module named %s, %s", name, skipped)
+        return Outcome(name, SKIPPED, skipped)
+    journal.begin(name, due.frequency)
+    effects.results = []
+    done: list[str] = []
+    warnings: list[str] = []
+    error = ""
+    try:
+        plan, faults = plan_module(due.entry, config, facts)
+        error = _carry_out(plan, effects, done, warnings)
+        if faults:
+            raise ModuleFailed("; ".join(str(fault) for fault in faults))
+    except StageError as failure:
+        error = f"{type(failure).__name__}({str(failure)!r})"
+    except Undecodable as failure:
+        error = f"BadConfig({'; '.join(str(fault) for fault in failure.faults)!r})"
+    except Exception as failure:  # one broken module must not end the boot (GA-S11)
+        LOG.debug("module %s raised", name, exc_info=True)
+        error = f"{type(failure).__name__}({str(failure)!r})"
+    journal.end(name, due.frequency)
+    return Outcome(
+        name,
+        FAILED if error else WARNED if warnings else SUCCESS,
+        _reason(done, warnings),
+        round(time.monotonic() - started, 4),
+        tuple(done),
+        tuple(effects.results),
+        error,
+    )
+
+
+def _why_skipped(
+    due: Due, config: Mapping[str, object], facts: Facts, journal: Journal, unverified: Sequence[str]
+) -> str:
+    found = due.entry
+    if found.activated_by and not any(key in config for key in found.activated_by):
+        return f"no key of it is set ({', '.join(found.activated_by)})"
+    if found.families and facts.distro.family not in found.families and found.name not in unverified:
+        return f"it is for {', '.join(found.families)}, this is {facts.distro.name}"
+    if due.frequency != ALWAYS and journal.has_run(found.name, due.frequency):
+        return f"previously ran ({due.frequency})"
+    return ""
+
+
+def plan_module(
+    found: Entry, config: Mapping[str, object], facts: Facts
+) -> tuple[tuple[actions.Action, ...], list[Fault]]:
+    """What a module would do now, and the parts of its config that had to be left out.
+
+    Raises Undecodable when its config has no good reading, ModuleFailed when the module refuses.
+    """
+    module = found.load()
+    faults: list[Fault] = []
+    keys: Keys = module.config.read(config, "", faults)
+    return tuple(module.plan(keys, facts)), faults
+
+
+def _carry_out(plan: Sequence[actions.Action], effects: Effects, done: list[str], warnings: list[str]) -> str:
+    """Carry out a plan; the last collected error in the end, or "". Raises what stops the module."""
+    error = ""
+    for action in plan:
+        try:
+            effects.apply(action)
+        except (ActionFailed, ModuleFailed) as failure:
+            if action.on_failure == actions.STOP:
+                raise
+            if action.on_failure == actions.GO_ON:
+                LOG.warning("%s", failure)
+                error = f"{type(failure).__name__}({str(failure)!r})"
+            elif action.on_failure == actions.WARN:
+                LOG.warning("%s", failure)
+                warnings.append(str(failure))
+            else:
+                LOG.debug("ignored: %s", failure)
+            continue
+        if isinstance(action, actions.Report):
+            if action.level not in {"DEBUG", "INFO"}:
+                warnings.append(action.text)
+            continue
+        done.append(action.summary())
+    return error
+
+
+def _reason(done: Sequence[str], warnings: Sequence[str]) -> str:
+    if warnings:
+        return warnings[0]
+    return "" if done else "nothing to do: the guest is already so"
+
+
+def run_modules(
+    items: Sequence[object],
+    config: Mapping[str, object],
+    facts: Facts,
+    effects: Effects,
+    journal: Journal,
+    *,
+    stage: str,
+    tell: Callable[[str, Outcome | None], None],
+) -> list[Outcome]:
+    """Run a stage's list in order. `tell(name, None)` before each module, `tell(name, outcome)` after it."""
+    due, warnings = due_modules(items)
+    for text in warnings:
+        LOG.warning("%s", text)
+    unverified = config.get("unverified_modules")
+    outcomes = []
+    for each in due:
+        tell(each.entry.name, None)
+        effects.stage = stage
+        effects.module = each.entry.name
+        outcome = run_module(
+            each,
+            config,
+            facts.for_module(stage, each.entry.name),
+            effects,
+            journal,
+            unverified if isinstance(unverified, list) else (),
+        )
+        if outcome.error:
+            LOG.warning("Running module %s failed: %s", outcome.name, outcome.error)
+        tell(each.entry.name, outcome)
+        outcomes.append(outcome)
+    return outcomes

@@ -1,0 +1,31 @@
+"""The stage table: which stage runs which list of modules, and the lists an image has when it names none.
+
+Start reading here: a boot is these rows from top to bottom. Source: guest-agent.md 1.1, 3.2.
+"""
+
+from __future__ import annotations
+
+from boot_stages.value import Value
+
+
+class Stage(Value):
+    """One stage: its key in status.json, the name of its events, its words for the console, its list key."""
+
+    key: str
+    event: str
+    console: str
+    module_list: str
+
+
+LOCAL = Stage("init-local", "init-local", "init-local", "cloud_init_modules")
+NETWORK = Stage("init", "init-network", "init", "cloud_init_modules")
+CONFIG = Stage("modules-config", "modules-config", "modules:config", "cloud_config_modules")
+FINAL = Stage("modules-final", "modules-final", "modules:final", "cloud_final_modules")
+STAGES = (LOCAL, NETWORK, CONFIG, FINAL)
+
+# The built-in order of each list; an image's cloud.cfg usually names its own.
+DEFAULT_MODULES: dict[str, tuple[str, ...]] = {
+    "cloud_init_modules": ("bootcmd", "write_files", "set_hostname", "users_groups"),
+    "cloud_config_modules": ("runcmd",),
+    "cloud_final_modules": ("scripts_user", "final_message"),
+}

@@ -1,0 +1,151 @@
+"""Debian packages from the archive, fetched by an ordinary user through a private apt with its own state.
+
+Nothing of the host's package state is read or changed; its mirror, proxy and archive keyring are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from image_harness import programs
+from image_harness.errors import PackageMissing, ProgramFailed, UnsupportedHost
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+DEFAULT_MIRROR = "http://deb.debian.org/debian"
+DEFAULT_SECURITY_MIRROR = "http://deb.debian.org/debian-security"
+# Suites that get their security fixes in the suite itself.
+ROLLING = ("sid", "unstable", "testing")
+SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "oldstable", "testing", "unstable")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package as it was fetched."""
+
+    name: str
+    version: str
+    sha256: str
+    deb: Path
+
+
+@dataclass(frozen=True)
+class Mirrors:
+    """Where the archive and its security updates are."""
+
+    main: str
+    security: str
+
+    def sources(self, suite: str) -> tuple[str, ...]:
+        """The lines of sources.list for a suite."""
+        signed = f"deb [arch=amd64 signed-by={KEYRING}]"
+        lines = [f"{signed} {self.main} {suite} main"]
+        if suite not in ROLLING:
+            lines += [
+                f"{signed} {self.main} {suite}-updates main",
+                f"{signed} {self.security} {suite}-security main",
+            ]
+        return tuple(lines)
+
+
+def mirrors() -> Mirrors:
+    """GUESTLING_DEBIAN_MIRROR, else what a Debian host itself uses, else deb.debian.org."""
+    configured = _configured_mirrors()
+    chosen = os.environ.get("GUESTLING_DEBIAN_MIRROR")
+    main = chosen or next((uri for uri, suite in configured if suite in SUITES), DEFAULT_MIRROR)
+    security = next(
+        (uri for uri, suite in configured if suite.endswith("-security")), DEFAULT_SECURITY_MIRROR
+    )
+    return Mirrors(main.rstrip("/"), security.rstrip("/"))
+
+
+def _configured_mirrors() -> list[tuple[str, str]]:
+    """(URI, suite) of each Debian source of the host; Ubuntu's and other people's archives are left out."""
+    try:
+        text = programs.run(
+            ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"]
+        )
+    except ProgramFailed:
+        return []
+    pairs = [(line.split()[0], line.split()[1]) for line in text.splitlines() if len(line.split()) == 2]
+    return [
+        (uri, suite) for uri, suite in pairs if suite.removesuffix("-security") in SUITES and "/debian" in uri
+    ]
+
+
+class Apt:
+    """apt with all its state in `home`. Raises UnsupportedHost where the archive keyring is not installed."""
+
+    def __init__(self, home: Path, suite: str, archive: Mirrors) -> None:
+        if shutil.which("apt-get") is None or not KEYRING.exists():
+            raise UnsupportedHost(
+                suite, f"apt-get and {KEYRING} are needed", "Install debian-archive-keyring and apt"
+            )
+        self._home = home
+        self._archive = archive
+        for part in ("state/lists/partial", "cache/archives/partial", "parts"):
+            (home / part).mkdir(parents=True, exist_ok=True)
+        (home / "status").touch()
+        (home / "sources.list").write_text("\n".join(archive.sources(suite)) + "\n")
+        (home / "apt.conf").write_text(_configuration(home) + _inherited())
+
+    def update(self) -> None:
+        """Fetch the package lists."""
+        self._run("apt-get", "-qq", "update")
+
+    def depends(self, name: str) -> tuple[str, ...]:
+        """The names that a package depends on, its newest version's, alternatives left out."""
+        text = self._run("apt-cache", "show", "--no-all-versions", name)
+        found = re.search(r"^Depends: (.*)$", text, re.MULTILINE)
+        if found is None:
+            raise PackageMissing(name, self._archive.main)
+        return tuple(part.split()[0] for part in found.group(1).split(","))
+
+    def download(self, names: Iterable[str], into: Path) -> tuple[Package, ...]:
+        """Fetch the newest version of each package; apt has checked it against the signed list."""
+        into.mkdir(parents=True, exist_ok=True)
+        self._run("apt-get", "-qq", "download", *names, cwd=into)
+        return tuple(_package(deb) for deb in sorted(into.glob("*.deb")))
+
+    def _run(self, *argv: str, cwd: Path | None = None) -> str:
+        return programs.run(argv, env={"APT_CONFIG": str(self._home / "apt.conf")}, cwd=cwd)
+
+
+def _configuration(home: Path) -> str:
+    # /dev/null is apt's own word for "no such file or folder".
+    settings = {
+        "Dir::State": home / "state", "Dir::State::status": home / "status", "Dir::Cache": home / "cache",
+        "Dir::Etc::sourcelist": home / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::main": "/dev/null", "Dir::Etc::parts": "/dev/null",
+        "Dir::Etc::preferences": "/dev/null", "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::Etc::trusted": "/dev/null", "Dir::Etc::trustedparts": "/dev/null",
+        "APT::Architecture": "amd64", "APT::Architectures": "amd64", "Acquire::Languages": "none",
+        "APT::Sandbox::User": "root", "Acquire::Retries": "3",
+    }  # fmt: skip
+    return "".join(f'{name} "{value}";\n' for name, value in settings.items())
+
+
+def _inherited() -> str:
+    """How the host reaches an archive: proxies, certificates, and whether old lists are accepted."""
+    wanted = re.compile(r"Acquire::(https?::|ftp::|Check-|Max-ValidTime|ForceIPv)")
+    return "".join(
+        f"{line}\n" for line in programs.run(["apt-config", "dump"]).splitlines() if wanted.match(line)
+    )
+
+
+def _package(deb: Path) -> Package:
+    name, version = programs.run(
+        ["dpkg-deb", "--show", "--showformat=${Package} ${Version}", str(deb)]
+    ).split()
+    return Package(name, version, hashlib.sha256(deb.read_bytes()).hexdigest(), deb)
+
+
+def unpack(package: Package, into: Path) -> None:
+    """Lay the files of a package below a directory, owned by whoever calls."""
+    into.mkdir(parents=True, exist_ok=True)
+    programs.run(["dpkg-deb", "--extract", str(package.deb), str(into)])

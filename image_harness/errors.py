@@ -1,0 +1,66 @@
+"""What can go wrong with images and boots.
+
+HarnessError
+├── UnsupportedHost     this machine cannot build that image
+├── ProgramFailed       a program we called ended badly
+├── PackageMissing      the archive has no such package
+├── BadImage            an image in the store is incomplete or not ours
+├── UnknownImage        no image of that name
+└── BootFailed          the guest never said how it went
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+class HarnessError(Exception):
+    """Anything this package raises on purpose; its text says what to do."""
+
+
+class UnsupportedHost(HarnessError):
+    """This machine cannot build that image."""
+
+    def __init__(self, image: str, why: str, remedy: str) -> None:
+        super().__init__(f"{image}: cannot be built here: {why}. {remedy}.")
+
+
+class ProgramFailed(HarnessError):
+    """A program we called ended badly: its name, status and last words."""
+
+    def __init__(self, argv: Sequence[str], status: int, stderr: str) -> None:
+        last = stderr.strip().splitlines()[-3:]
+        super().__init__(
+            f"{argv[0]}: exit status {status} of `{' '.join(argv)}`. It said: {' / '.join(last)}"
+        )
+
+
+class PackageMissing(HarnessError):
+    """The Debian archive holds no such package."""
+
+    def __init__(self, name: str, mirror: str) -> None:
+        super().__init__(
+            f"{name}: {mirror} has no such package. Choose another mirror with GUESTLING_DEBIAN_MIRROR."
+        )
+
+
+class BadImage(HarnessError):
+    """An image in the store is incomplete or not ours."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: {why}. Remove the directory and build the image again.")
+
+
+class UnknownImage(HarnessError):
+    """No image of that name is in the store, and none can be built under it."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"{name}: no such image. Known here: {', '.join(known)}.")
+
+
+class BootFailed(HarnessError):
+    """The guest never said how it went; `report` is the directory with what it did say."""
+
+    def __init__(self, why: str, report: Path | None = None) -> None:
+        super().__init__(f"{why}. The console is in {report / 'console.log'}." if report else f"{why}.")

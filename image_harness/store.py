@@ -1,0 +1,116 @@
+"""The local image store: one directory an image, with a manifest that says exactly what is in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from image_harness import cache
+from image_harness.errors import BadImage
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class PackageVersion:
+    """A package that went into an image; `sha256` is its .deb's, empty where only the version is known."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an image holds. `digest` changes whenever anything in the image does."""
+
+    name: str
+    digest: str
+    built: str
+    suite: str
+    kernel: str
+    cmdline: str
+    agent: str
+    packages: tuple[PackageVersion, ...]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that can be booted: a kernel with an initrd, a disk, or both."""
+
+    manifest: Manifest
+    kernel: Path
+    initrd: Path | None
+    disk: Path | None
+
+    @property
+    def name(self) -> str:
+        """The name it is asked for by."""
+        return self.manifest.name
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes on the host's disk."""
+        return sum(_allocated(path) for path in (self.kernel, self.initrd, self.disk) if path)
+
+
+def directory() -> Path:
+    """Where the images are."""
+    return cache.home() / "images"
+
+
+def write_manifest(where: Path, manifest: Manifest) -> None:
+    """Put the manifest into an image's directory."""
+    (where / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
+
+
+def read(where: Path) -> Image:
+    """The image in a directory. Raises BadImage when a part of it is missing or its manifest is not one."""
+    try:
+        document = json.loads((where / MANIFEST).read_text())
+        packages = tuple(PackageVersion(**package) for package in document.pop("packages"))
+        manifest = Manifest(**document, packages=packages)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadImage(where, f"no usable {MANIFEST} ({error})") from error
+    if not (where / "vmlinuz").is_file():
+        raise BadImage(where, "its kernel is missing")
+    return Image(manifest, where / "vmlinuz", _if_there(where / "initrd"), _if_there(where / "disk.raw"))
+
+
+def images() -> tuple[Image, ...]:
+    """All images of the store, newest first of each name, damaged ones left out."""
+    found = []
+    for where in sorted(directory().glob("*/*/")):
+        try:
+            found.append(read(where))
+        except BadImage:
+            continue
+    return tuple(sorted(found, key=lambda image: (image.name, _age(image))))
+
+
+def prune(name: str, keep: int = 3) -> None:
+    """Remove all but the newest builds of an image."""
+    for image in [image for image in images() if image.name == name][keep:]:
+        remove(image)
+
+
+def remove(image: Image) -> None:
+    """Remove one build of an image; the manifest goes first, so that a half-removed one is no image."""
+    where = image.kernel.parent
+    (where / MANIFEST).unlink(missing_ok=True)
+    for path in where.iterdir():
+        path.unlink()
+    where.rmdir()
+
+
+def _age(image: Image) -> float:
+    return -(image.kernel.parent / MANIFEST).stat().st_mtime
+
+
+def _allocated(path: Path) -> int:
+    return path.stat().st_blocks * 512
+
+
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 
@@ -15,6 +14,7 @@ from boot_stages.actions import reveal
 from boot_stages.commands import NOT_FOUND, Command
 from boot_stages.errors import ActionFailed, CommandFailed, ModuleFailed
 from boot_stages.files import as_user, write_whole
+from boot_stages.log import logger
 from boot_stages.paths import below, open_parent
 from boot_stages.value import Value
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
             """POST. Raises OSError with the reason."""
 
 
-LOG = logging.getLogger("apply")
+LOG = logger("apply")
 
 
 class CommandResult(Value):
@@ -364,7 +364,7 @@ def _console(action: actions.Console, effects: Effects) -> None:
 
 
 def _report(action: actions.Report, _effects: Effects) -> None:
-    LOG.log(logging.getLevelName(action.level), "%s", action.text)
+    LOG.log(action.level, "%s", action.text)
 
 
 def _fail(action: actions.Fail, _effects: Effects) -> None:

@@ -5,11 +5,11 @@ Source: guest-agent.md 3.1 and 6; faults-and-threats GA-S02 (at most once), GA-S
 
 from __future__ import annotations
 
-import logging
 import time
 
 from boot_stages import actions
 from boot_stages.errors import ActionFailed, ModuleFailed, StageError
+from boot_stages.log import logger
 from boot_stages.module import ALWAYS, FREQUENCIES
 from boot_stages.registry import Entry, entry
 from boot_stages.schema import Undecodable
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
             """Durable after the module's last effect, also when it failed (D18)."""
 
 
-LOG = logging.getLogger("runner")
+LOG = logger("runner")
 
 SUCCESS = "SUCCESS"
 WARNED = "WARN"
@@ -124,8 +124,8 @@ def run_module(
         error = f"{type(failure).__name__}({str(failure)!r})"
     except Undecodable as failure:
         error = f"BadConfig({'; '.join(str(fault) for fault in failure.faults)!r})"
-    except Exception as failure:  # one broken module must not end the boot (GA-S11)
-        LOG.debug("module %s raised", name, exc_info=True)
+    except Exception as failure:  # noqa: BLE001 - one broken module must not end the boot (GA-S11)
+        LOG.traceback("module %s raised", name)
         error = f"{type(failure).__name__}({str(failure)!r})"
     journal.end(name, due.frequency)
     return Outcome(

@@ -49,7 +49,7 @@ class Cloud(Value):
 
 
 class Clock(Value):
-    """The time handed to plans: seconds since 1970 and since boot, and the agent's version."""
+    """The time handed to plans: seconds since 1970, and seconds since boot."""
 
     epoch_s: float
     uptime_s: float
@@ -67,6 +67,7 @@ class Facts:
         *,
         clock: Callable[[], Clock],
         random_bytes: Callable[[int], bytes],
+        render_jinja: Callable[[str, Mapping[str, object]], str],
         system: Mapping[str, object],
         stage: str = "",
         module: str = "",
@@ -76,6 +77,8 @@ class Facts:
         self.distro = distro
         self.clock = clock
         self.random_bytes = random_bytes
+        # Raises ValueError with what is wrong and where in the template.
+        self.render_jinja = render_jinja
         # The merged cloud-config as a whole: for the few modules that look at another one's keys.
         self.system = system
         self._commands = commands
@@ -91,6 +94,7 @@ class Facts:
             self._commands,
             clock=self.clock,
             random_bytes=self.random_bytes,
+            render_jinja=self.render_jinja,
             system=self.system,
             stage=stage,
             module=module,

@@ -59,6 +59,7 @@ MODULES: tuple[Entry, ...] = (
     ),
     Entry("users_groups", keys=("groups", "users", "user")),
     _acts("runcmd", "runcmd"),
+    _acts("write_files_deferred", "write_files"),
     Entry("scripts_user"),
     Entry("final_message", ALWAYS, ("final_message",)),
 )

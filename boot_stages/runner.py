@@ -131,7 +131,7 @@ def run_module(
     return Outcome(
         name,
         FAILED if error else WARNED if warnings else SUCCESS,
-        _reason(done, warnings),
+        "" if error else _reason(done, warnings),
         round(time.monotonic() - started, 4),
         tuple(done),
         tuple(effects.results),

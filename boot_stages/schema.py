@@ -15,14 +15,15 @@ if TYPE_CHECKING:
     from typing import Any, Generic, TypeVar, dataclass_transform
 
     T = TypeVar("T")
+    T_co = TypeVar("T_co", covariant=True)
     U = TypeVar("U")
     K = TypeVar("K", bound="Keys")
     Schema = dict[str, Any]
 
-    class _Typed(Generic[T]):
+    class _Typed(Generic[T_co]):
         pass
 else:
-    T = None
+    T_co = None
 
     class _Typed:
         """Stands for typing.Generic[T], which costs an import."""
@@ -57,7 +58,7 @@ class Undecodable(Exception):
         self.faults = faults
 
 
-class Kind(_Typed[T]):
+class Kind(_Typed[T_co]):
     """What a key may hold: its JSON schema, and `read(value, path, faults)` which gives the typed value.
 
     `read` raises Undecodable when there is no good reading, and adds to `faults` what it had to leave out.
@@ -66,7 +67,7 @@ class Kind(_Typed[T]):
     __slots__ = ("_schema", "read")
 
     def __init__(
-        self, schema: Schema | Callable[[], Schema], read: Callable[[object, str, list[Fault]], T]
+        self, schema: Schema | Callable[[], Schema], read: Callable[[object, str, list[Fault]], T_co]
     ) -> None:
         self._schema = schema
         self.read = read

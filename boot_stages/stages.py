@@ -27,5 +27,5 @@ STAGES = (LOCAL, NETWORK, CONFIG, FINAL)
 DEFAULT_MODULES: dict[str, tuple[str, ...]] = {
     "cloud_init_modules": ("bootcmd", "write_files", "set_hostname", "users_groups"),
     "cloud_config_modules": ("runcmd",),
-    "cloud_final_modules": ("scripts_user", "final_message"),
+    "cloud_final_modules": ("write_files_deferred", "scripts_user", "final_message"),
 }

@@ -1,3 +1,5 @@
 """The version of the distribution, without the cost of importing `importlib.metadata`."""
 
-VERSION = "0.1.0"
+from boot_stages.version import VERSION
+
+__all__ = ["VERSION"]

@@ -1,0 +1,236 @@
+"""`users_groups`: make groups and users, their passwords, sudo rules and SSH keys.
+
+Groups first, then users in the order of the list, the default user last. A user that exists keeps what it
+has but for passwords, locks, rules and keys. Source: guest-agent.md 3.3; GA-W10.
+"""
+
+from __future__ import annotations
+
+import re
+
+from boot_stages.account_tools import AccountTools
+from boot_stages.accounts import Group, UserKeys, wanted_groups, wanted_users
+from boot_stages.actions import GO_ON, AppendFile, Fail, MakeDirectory, Report, WriteFile, note, warn
+from boot_stages.module import Module
+from boot_stages.schema import ANY, Fault, Keys, key, with_schema
+from boot_stages.ssh_keys import authorize
+from boot_stages.ssh_redirect import redirected
+from boot_stages.version import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from boot_stages.actions import Action
+    from boot_stages.facts import Facts
+
+SUDOERS = "/etc/sudoers.d/90-cloud-init-users"
+GOOD_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?\Z", re.IGNORECASE)
+
+_ONE_USER = {
+    "oneOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "string"}},
+        {"type": "object"},
+    ]
+}
+
+
+class Config(Keys):
+    """Keys of `users_groups`."""
+
+    groups: object = key(
+        "Groups to make: names, or a name with its members.",
+        with_schema(ANY, {"type": ["string", "object", "array"]}),
+        default=(),
+    )
+    users: object = key(
+        "Users to make: names, or maps of the keys below; `default` is the image's own user.",
+        with_schema(ANY, {"type": ["string", "array", "object"], "items": _ONE_USER}),
+        default=(),
+    )
+    user: object = key(
+        "Changes to the default user.",
+        with_schema(ANY, {"oneOf": [{"type": "string"}, {"type": "object"}]}),
+        default=None,
+        deprecated="Use 'users' instead.",
+    )
+
+
+def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
+    """Groups, then each user with all that belongs to it."""
+    faults: list[Fault] = []
+    image_default = _image_default_user(facts)
+    wanted = wanted_users(config.users, config.user, image_default, facts.distro, faults)
+    plan_ = _Plan(facts)
+    for text in wanted.deprecated:
+        plan_.add(Report("DEPRECATED", text))
+    for group in wanted_groups(config.groups):
+        plan_.group(group)
+    for user in wanted.users:
+        if user.name and not plan_.user(user):
+            break
+    if faults:
+        plan_.add(Fail("; ".join(str(fault) for fault in faults)))
+    return tuple(plan_.actions)
+
+
+def _image_default_user(facts: Facts) -> dict[str, object]:
+    system_info = facts.system.get("system_info")
+    default = system_info.get("default_user") if isinstance(system_info, dict) else None
+    return dict(default) if isinstance(default, dict) else {}
+
+
+class _Plan:
+    """The plan while it grows: it knows which groups and files its own actions will have made."""
+
+    def __init__(self, facts: Facts) -> None:
+        self.actions: list[Action] = []
+        self._facts = facts
+        self._tools = AccountTools.of(facts)
+        self._groups = set(facts.group_members())
+        self._sudoers = facts.read_text(SUDOERS)
+
+    def add(self, *actions: Action) -> None:
+        self.actions.extend(actions)
+
+    def group(self, group: Group) -> None:
+        """Make a group and put members into it."""
+        members = self._facts.group_members()
+        if group.name in self._groups:
+            self.add(warn(f"Skipping creation of existing group '{group.name}'"))
+        else:
+            self.add(self._tools.add_group(group.name))
+            self._groups.add(group.name)
+        for member in group.members:
+            if self._facts.account(member) is None:
+                self.add(
+                    warn(
+                        f"Unable to add group member '{member}' to group '{group.name}'; user does not exist."
+                    )
+                )
+            elif member not in members.get(group.name, ()):
+                self.add(self._tools.add_member(member, group.name))
+
+    def user(self, user: UserKeys) -> bool:
+        """Make one user with all that belongs to it. False when the users after it shall not be made."""
+        if not GOOD_NAME.match(user.name):
+            self.add(
+                Fail(
+                    f"users: {user.name!r} is not a user name. Use a-z, 0-9, '_', '-', at most 32 of them",
+                    on_failure=GO_ON,
+                )
+            )
+            return True
+        has_keys = user.ssh_authorized_keys or user.ssh_import_id or user.redirects
+        if has_keys and (user.no_create_home or user.system):
+            self.add(
+                Fail(
+                    f"Not creating user {user.name}. Key(s) ssh_authorized_keys, ssh_import_id or"
+                    " ssh_redirect_user cannot be provided with no_create_home or system"
+                )
+            )
+            return False
+        if user.redirects and (user.ssh_authorized_keys or user.ssh_import_id):
+            self.add(
+                Fail(
+                    f"Not creating user {user.name}. ssh_redirect_user cannot be provided"
+                    " with ssh_import_id or ssh_authorized_keys"
+                )
+            )
+            return False
+        account = self._facts.account(user.name)
+        if account is None:
+            self._make(user)
+        else:
+            self.add(note(f"User {user.name} already exists, skipping."))
+            if user.passwd is not None:
+                self.add(warn(f"'passwd' is ignored for the existing user {user.name}. Use 'hashed_passwd'"))
+        self._passwords(user, is_new=account is None)
+        self._rules(user)
+        home = account.home if account is not None else user.homedir or f"/home/{user.name}"
+        self._keys(user, home)
+        return True
+
+    def _make(self, user: UserKeys) -> None:
+        if user.create_groups and user.groups:
+            for name in (*user.groups, *((user.primary_group,) if user.primary_group else ())):
+                if name not in self._groups:
+                    self.add(self._tools.add_group(name))
+                    self._groups.add(name)
+        self.add(*self._tools.add_user(user))
+        self._groups.add(user.name)
+
+    def _passwords(self, user: UserKeys, *, is_new: bool) -> None:
+        if user.plain_text_passwd is not None:
+            self.add(self._tools.set_password(user.name, user.plain_text_passwd, hashed=False))
+        if user.hashed_passwd is not None:
+            self.add(self._tools.set_password(user.name, user.hashed_passwd, hashed=True))
+        if user.lock_passwd:
+            locked = self._tools.lock(user.name)
+            if is_new or not (self._facts.shadow_field(user.name) or "").startswith(("!", "*")):
+                self.add(locked)
+            return
+        given = any(
+            each is not None
+            for each in (user.plain_text_passwd, user.hashed_passwd, user.passwd if is_new else None)
+        )
+        had = not is_new and (self._facts.shadow_field(user.name) or "") not in {"", "!", "*", "!*", "!!"}
+        if given or had:
+            self.add(*self._tools.unlock(user.name, self._facts))
+        else:
+            self.add(
+                warn(
+                    f"Not unlocking password for user {user.name}. 'lock_passwd: false' present in user-data"
+                    " but no 'passwd', 'plain_text_passwd' or 'hashed_passwd' provided in user-data"
+                )
+            )
+
+    def _rules(self, user: UserKeys) -> None:
+        if user.doas:
+            self._doas(user)
+        if user.sudo:
+            self._sudo(user)
+
+    def _sudo(self, user: UserKeys) -> None:
+        lines = [f"# User rules for {user.name}", *(f"{user.name} {rule}" for rule in user.sudo)]
+        block = "\n".join(lines) + "\n"
+        if block in (self._sudoers or ""):
+            return
+        if self._sudoers is None:
+            self.add(MakeDirectory("/etc/sudoers.d", 0o750), *_include_sudoers(self._facts))
+            header = f"# Created by guestling v. {VERSION}\n"
+            self.add(WriteFile(SUDOERS, f"{header}\n{block}".encode(), 0o440))
+            self._sudoers = header
+        else:
+            self.add(AppendFile(SUDOERS, f"\n{block}".encode(), 0o440))
+        self._sudoers += block
+
+    def _doas(self, user: UserKeys) -> None:
+        foreign = [rule for rule in user.doas if user.name not in rule.split()]
+        if foreign:
+            text = f"doas: a rule of {user.name} does not name that user: none is written"
+            self.add(Report("ERROR", text))
+            return
+        old = self._facts.read_text("/etc/doas.conf") or ""
+        lines = [f"# User rules for {user.name}", *user.doas]
+        block = "\n".join(lines) + "\n"
+        if block not in old:
+            self.add(AppendFile("/etc/doas.conf", f"\n{block}".encode(), 0o440))
+
+    def _keys(self, user: UserKeys, home: str) -> None:
+        if user.ssh_authorized_keys:
+            self.add(*authorize(user.name, home, user.ssh_authorized_keys, self._facts))
+        if user.redirects:
+            default = self._facts.distro.default_user.name
+            self.add(*redirected(user.name, home, default, self._facts))
+
+
+def _include_sudoers(facts: Facts) -> tuple[Action, ...]:
+    """Make sure that /etc/sudoers reads the directory, where there is a sudo at all."""
+    text = facts.read_text("/etc/sudoers")
+    if text is not None and re.search(r"^[#@]includedir\s+/etc/sudoers\.d\s*$", text, re.MULTILINE):
+        return ()
+    line = "\n# Added by guestling\n@includedir /etc/sudoers.d\n"
+    return (AppendFile("/etc/sudoers", line.encode(), 0o440),)
+
+
+MODULE = Module("users_groups", Config, plan)

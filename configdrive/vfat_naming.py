@@ -1,0 +1,96 @@
+"""Names for a FAT directory that is being written: the 8.3 name, and the entries that hold the long one.
+
+Source: Microsoft's FAT specification 1.03, "FAT Long Directory Entries".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from configdrive.errors import UnbuildableTree
+from configdrive.vfat_names import LAST, checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LONGEST = 255
+_UNSAFE = re.compile(r'[\x00-\x1f"*/:<>?\\|]')
+_SHORT_UNSAFE = re.compile(r"[^A-Z0-9!#$%&'()@^_`{}~-]")
+
+
+def encode_names(path: str, names: Iterable[str]) -> dict[str, bytes]:
+    """Name -> its long name entries, then the 11 bytes of its 8.3 name.
+
+    `path` is their directory, for the error. Raises UnbuildableTree for names FAT cannot tell apart or hold.
+    """
+    folded: set[str] = set()
+    shorts: set[bytes] = set()
+    encoded = {}
+    for name in names:
+        inner = f"{path}/{name}" if path else name
+        _check(name, inner)
+        if name.upper() in folded:
+            raise UnbuildableTree(
+                inner, "FAT does not tell it from another name in other case", "Rename one of them"
+            )
+        folded.add(name.upper())
+        short = _short_form(name, shorts)
+        shorts.add(short)
+        # Also for an upper-case 8.3 name: readers show such a name in lower case if it stands alone.
+        encoded[name] = _long_entries(name, short) + short
+    return encoded
+
+
+def _check(name: str, path: str) -> None:
+    if _UNSAFE.search(name) or name[-1] in ". ":
+        problem = "its name holds a character that FAT cannot store, or ends in a dot or a space"
+        raise UnbuildableTree(path, problem, "Rename it, or build ISO 9660")
+    if len(name.encode("utf-16-le")) > 2 * _LONGEST:
+        raise UnbuildableTree(
+            path, f"its name has more than {_LONGEST} UTF-16 units", "Shorten it, or build ISO 9660"
+        )
+
+
+def _short_form(name: str, taken: set[bytes]) -> bytes:
+    """The 8.3 name: the name itself in upper case where it fits, else `SIX~1.EXT`."""
+    stem, _, extension = name.upper().lstrip(".").rpartition(".")
+    if not stem:
+        stem, extension = extension, ""
+    base, end = _SHORT_UNSAFE.sub("_", stem), _SHORT_UNSAFE.sub("_", extension)[:3]
+    exact = base.ljust(8) + end.ljust(3)
+    if len(base) <= 8 and _short_text(exact.encode()) == name.upper() and exact.encode() not in taken:
+        return exact.encode()
+    number = 0
+    while True:
+        number += 1
+        tail = f"~{number}"
+        short = ((base[: 8 - len(tail)] + tail).ljust(8) + end.ljust(3)).encode()
+        if short not in taken:
+            return short
+
+
+def _short_text(short: bytes) -> str:
+    base, end = short[:8].decode().rstrip(), short[8:].decode().rstrip()
+    return f"{base}.{end}" if end else base
+
+
+def _long_entries(name: str, short: bytes) -> bytes:
+    """Long name entries of 13 UTF-16 units, last part first."""
+    units = name.encode("utf-16-le")
+    if len(units) % 26:
+        units = (units + b"\0\0").ljust(-(-len(units) // 26) * 26, b"\xff")
+    parts = [units[start : start + 26] for start in range(0, len(units), 26)]
+    entries = bytearray()
+    for order in range(len(parts), 0, -1):
+        part = parts[order - 1]
+        first = order | LAST if order == len(parts) else order
+        entries += (
+            bytes((first,))
+            + part[:10]
+            + bytes((0x0F, 0, checksum(short)))
+            + part[10:22]
+            + b"\0\0"
+            + part[22:]
+        )
+    return bytes(entries)

@@ -7,6 +7,7 @@ a root other than `/` is a tree looked at from outside.
 from __future__ import annotations
 
 import os
+import re
 
 from boot_stages.commands import Command
 from boot_stages.paths import below
@@ -46,6 +47,20 @@ class Cloud(Value):
     region: str = ""
     is_fallback: bool = False
     device_names: tuple[tuple[str, str], ...] = ()
+
+
+# An instance id that is a good directory name as it stands (GA-S05).
+PLAIN_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
+
+
+def instance_directory_name(instance_id: str) -> str:
+    """The name of an instance's directory: its id with `/` as `_`; a hash of an id that no path may hold."""
+    name = instance_id.replace("/", "_")
+    if PLAIN_ID.match(name) and name.strip("."):
+        return name
+    import hashlib
+
+    return "id-" + hashlib.sha256(instance_id.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 class Clock(Value):
@@ -103,7 +118,7 @@ class Facts:
     @property
     def instance_directory(self) -> str:
         """Where this instance's own files are."""
-        return f"/var/lib/cloud/instances/{self.cloud.instance_id.replace('/', '_')}"
+        return f"/var/lib/cloud/instances/{instance_directory_name(self.cloud.instance_id)}"
 
     def read_bytes(self, path: str) -> bytes | None:
         """The first 16 MiB of a regular file, or None when there is none or it cannot be read."""

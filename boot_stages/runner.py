@@ -99,10 +99,13 @@ def run_module(
     effects: Effects,
     journal: Journal,
     unverified: Sequence[str] = (),
+    *,
+    starting: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run one module if it is due. Never raises: what went wrong is in the outcome.
 
-    `config` is the whole merged cloud-config; `unverified` names modules that run on every distribution.
+    `config` is the whole merged cloud-config; `unverified` names modules that run on every distribution;
+    `starting` is called when the module is due, before anything of it happens.
     """
     started = time.monotonic()
     name = due.entry.name
@@ -110,6 +113,7 @@ def run_module(
     if skipped:
         LOG.info("Skipping module named %s, %s", name, skipped)
         return Outcome(name, SKIPPED, skipped)
+    starting()
     journal.begin(name, due.frequency)
     effects.results = []
     done: list[str] = []
@@ -207,26 +211,30 @@ def run_modules(
     stage: str,
     tell: Callable[[str, Outcome | None], None],
 ) -> list[Outcome]:
-    """Run a stage's list in order. `tell(name, None)` before each module, `tell(name, outcome)` after it."""
+    """Run a stage's list in order.
+
+    `tell(name, None)` when a due module starts, `tell(name, outcome)` after each module, also a skipped one.
+    """
     due, warnings = due_modules(items)
     for text in warnings:
         LOG.warning("%s", text)
     unverified = config.get("unverified_modules")
     outcomes = []
     for each in due:
-        tell(each.entry.name, None)
+        name = each.entry.name
         effects.stage = stage
-        effects.module = each.entry.name
+        effects.module = name
         outcome = run_module(
             each,
             config,
-            facts.for_module(stage, each.entry.name),
+            facts.for_module(stage, name),
             effects,
             journal,
             unverified if isinstance(unverified, list) else (),
+            starting=lambda name=name: tell(name, None),  # type: ignore[misc]  # bound in this round
         )
         if outcome.error:
             LOG.warning("Running module %s failed: %s", outcome.name, outcome.error)
-        tell(each.entry.name, outcome)
+        tell(name, outcome)
         outcomes.append(outcome)
     return outcomes

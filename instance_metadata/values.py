@@ -119,7 +119,8 @@ def parse_bytes(fields: Fields, name: str) -> bytes | None:
         fields.fault(encoded_name, "text and base64 are both given", "Keep one of them")
     value, encoded = fields.raw(name), fields.raw(encoded_name)
     if isinstance(value, Mapping) and set(value) in ({"base64"}, {"text"}):
-        value, encoded = value.get("text"), value.get("base64")
+        encoded = value.get("base64")
+        value = value.get("text")
     if encoded is not None:
         return _from_base64(fields, encoded_name, encoded)
     if isinstance(value, str):

@@ -1,0 +1,153 @@
+"""The server as a library: instances in, listeners open, answers out.
+
+server = MetadataServer(on_request=print)
+server.instances.put(instance.parse({"uuid": uuid, "hostname": "web-1"}, source="web-1"))
+await server.listen(Listener("unix:/run/web-1.sock", Mode.SOCKET, instance_id=uuid))
+...
+await server.close()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metadata_server.access import AccessRecord
+from metadata_server.answers import Writer
+from metadata_server.binding import bind, shown_address
+from metadata_server.catalogue import Catalogue
+from metadata_server.endpoint import Endpoint
+from metadata_server.errors import BadListener
+from metadata_server.limiter import Limiter, Rate
+from metadata_server.listener import WELL_KNOWN_HOSTS, Listener
+from metadata_server.pages import Options
+from metadata_server.passwords import MemoryPasswords, Passwords
+from metadata_server.protocol import GuestServer, Limits
+from metadata_server.responder import Context, allowed_hosts
+from metadata_server.services import Services
+
+BACKLOG = 1024
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for the whole server; see docs/reference/metadata.md."""
+
+    options: Options = field(default_factory=Options)
+    limits: Limits = field(default_factory=Limits)
+    rate: Rate | None = None
+    server_name: str | None = None
+    legacy_methods: bool = False
+    tokens_everywhere: bool = False
+    reports: bool = False
+    reuse_port: bool = False
+
+
+@dataclass(slots=True)
+class _Open:
+    """A listener that is open: the asyncio server, aiohttp's part, the sweep, the socket's path."""
+
+    listener: Listener
+    server: asyncio.AbstractServer
+    guests: GuestServer
+    sweep: asyncio.Task[None]
+    path: Path | None
+
+
+class MetadataServer:
+    """Serves the instances in `instances` on any number of listeners, from one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        passwords: Passwords | None = None,
+        token_keys: tuple[bytes, ...] = (),
+        on_request: Callable[[AccessRecord], None] | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self.services = Services(
+            instances=Catalogue(self.settings.options),
+            passwords=passwords or MemoryPasswords(),
+            writer=Writer(self.settings.server_name),
+            limiter=Limiter(self.settings.rate),
+            token_keys=token_keys or (os.urandom(KEY_BYTES),),
+            on_request=on_request,
+        )
+        self.services.instances.on_change.append(self.services.tell_change)
+        self._open: list[_Open] = []
+
+    @property
+    def instances(self) -> Catalogue:
+        """Put and remove instances here, at any time."""
+        return self.services.instances
+
+    async def listen(self, listener: Listener) -> str:
+        """Open a listener and return its address, with the port the system chose where port 0 was asked for.
+
+        Raises CannotListen, or BadListener when the options do not fit together.
+        """
+        if listener.neutron_safe and self.settings.tokens_everywhere:
+            raise BadListener(
+                f"{listener.address}: session tokens cannot pass Neutron's agent. Turn one of them off."
+            )
+        bound = bind(listener, reuse_port=self.settings.reuse_port)
+        endpoint = Endpoint(self.services, listener, self._context(listener, bound))
+        guests = GuestServer(
+            endpoint.handle,
+            limits=self.settings.limits,
+            writer=self.services.writer,
+            wall_time=self.services.wall_time,
+            refused=self.services.refused,
+        )
+        loop = asyncio.get_running_loop()
+        if bound.family == socket.AF_UNIX:
+            server: asyncio.AbstractServer = await loop.create_unix_server(
+                guests, sock=bound, backlog=BACKLOG
+            )
+        else:
+            server = await loop.create_server(guests, sock=bound, backlog=BACKLOG)
+        path = None if listener.unix_path is None or listener.fd is not None else Path(listener.unix_path)
+        sweep = asyncio.create_task(guests.sweep(), name=f"sweep {listener.address}")
+        self._open.append(_Open(listener, server, guests, sweep, path))
+        return shown_address(bound)
+
+    async def close(self, timeout_s: float = 10.0) -> None:
+        """Take no more connections, let running requests end within `timeout_s`, close all (MS-D12)."""
+        for opened in self._open:
+            opened.server.close()
+            opened.sweep.cancel()
+            opened.guests.pre_shutdown()
+            if opened.path is not None:
+                opened.path.unlink(missing_ok=True)
+        await asyncio.gather(*(opened.guests.shutdown(timeout_s) for opened in self._open))
+        await asyncio.gather(*(opened.sweep for opened in self._open), return_exceptions=True)
+        self._open.clear()
+
+    async def stop(self, address: str) -> bool:
+        """Close one listener by the address it was asked for; False when there is none."""
+        for opened in self._open:
+            if opened.listener.address == address:
+                others = [other for other in self._open if other is not opened]
+                self._open = [opened]
+                await self.close()
+                self._open = others
+                return True
+        return False
+
+    def _context(self, listener: Listener, bound: socket.socket) -> Context:
+        local = None if bound.family == socket.AF_UNIX else str(bound.getsockname()[0])
+        return Context(
+            options=self.settings.options,
+            token_keys=self.services.token_keys,
+            hosts=allowed_hosts(listener, local, WELL_KNOWN_HOSTS),
+            neutron_safe=listener.neutron_safe,
+            legacy_methods=self.settings.legacy_methods,
+            tokens_everywhere=self.settings.tokens_everywhere,
+            reports=self.settings.reports,
+        )

@@ -1,0 +1,227 @@
+"""One listener's requests: aiohttp to `Request`, the rules, the rules' wishes, and back to bytes.
+
+The second time a target is asked for, its answer is already in the tree's `ready` table: the rules said
+before that it is a plain page, and the same bytes are sent with a fresh date and seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from dataclasses import replace
+from typing import cast
+
+from aiohttp import web
+
+from metadata_server import wishes
+from metadata_server.answers import Answer
+from metadata_server.caller import IDENTITY_HEADERS, foreign_headers, identify
+from metadata_server.http import NOT_FOUND, Request, Response, error
+from metadata_server.listener import Listener, Mode
+from metadata_server.pages import SEED_LENGTH, Tree
+from metadata_server.paths import BadPath, normal
+from metadata_server.protocol import SENT_AND_CLOSE, SENT_AND_ON, GuestProtocol
+from metadata_server.responder import (
+    MAX_BODY_BYTES,
+    MAX_GET_BODY_BYTES,
+    TOKEN_HEADER,
+    Context,
+    MintToken,
+    Outcome,
+    Send,
+    Wish,
+    neutron_safe,
+    respond,
+)
+from metadata_server.services import Services
+
+# A request with one of these is not a plain one: the rules look at it each time.
+_SPECIAL = ("If-None-Match", TOKEN_HEADER, *IDENTITY_HEADERS)
+_WITHOUT_CALLER = ("/", "/ec2")
+
+
+class Endpoint:
+    """Handles the requests of one listener."""
+
+    def __init__(self, services: Services, listener: Listener, context: Context) -> None:
+        self._services = services
+        self._listener = listener
+        self._context = context
+        self._catalogue = services.instances
+        self._claim_is_fixed = (
+            listener.mode in (Mode.SOURCE_IP, Mode.MAC, Mode.SOCKET) and not listener.trusted_proxies
+        )
+
+    async def handle(self, raw: web.BaseRequest) -> web.StreamResponse:
+        """aiohttp's handler: every request of the listener comes through here."""
+        protocol = cast(GuestProtocol, raw.protocol)
+        started_s = self._services.monotonic()
+        if protocol.caller is not None and raw.method == "GET" and self._is_plain(raw):
+            tree = self._catalogue.find(protocol.caller.claim)
+            ready = None if tree is None else cast(Answer | None, tree.ready.get(raw.raw_path))
+            if ready is not None and self._services.limiter.allows(protocol.caller.claim, started_s):
+                return self._send(raw, ready, tree, started_s)
+        return await self._answer(raw, protocol, started_s)
+
+    def _is_plain(self, raw: web.BaseRequest) -> bool:
+        headers = raw.headers
+        hosts = self._context.hosts
+        if hosts is not None and headers.get("Host") not in hosts:
+            return False  # perhaps with a port: the rules take it apart
+        return not raw.can_read_body and not any(name in headers for name in _SPECIAL)
+
+    async def _answer(
+        self, raw: web.BaseRequest, protocol: GuestProtocol, started_s: float
+    ) -> web.StreamResponse:
+        """The long way: read the body, find the instance, ask the rules, carry out what they wish."""
+        tree: Tree | None = None
+        refused = _http_fault(raw)
+        body = refused or await self._body(raw, protocol)
+        outcome: Outcome
+        if isinstance(body, Response):
+            outcome = body
+        else:
+            headers = tuple((name.lower(), value) for name, value in raw.headers.items())
+            request = Request(raw.method, raw.raw_path, headers, body)
+            tree, outcome = self._decide(request, protocol, started_s)
+            if isinstance(outcome, MintToken):
+                _limit_hops(raw, outcome.hop_limit)
+        answer = outcome if isinstance(outcome, (Response, Send)) else await self._fulfil(outcome, tree)
+        return await self._finish(raw, answer, tree, started_s)
+
+    async def _fulfil(self, wish: Wish, tree: Tree | None) -> Response | Send:
+        return NOT_FOUND if tree is None else await wishes.carry_out(wish, tree, self._services)
+
+    def _decide(self, request: Request, protocol: GuestProtocol, now_s: float) -> tuple[Tree | None, Outcome]:
+        """Who asks, then what the rules say."""
+        wall_s = self._services.wall_time()
+        try:
+            path = normal(request.target) or "/?"
+        except BadPath:
+            return None, error(400)
+        self._warn_foreign(request, protocol, now_s)
+        if path in _WITHOUT_CALLER:
+            return None, respond(request, None, wall_s, self._context)
+        caller = identify(self._listener, protocol.connection, request, path)
+        if isinstance(caller, Response):
+            return None, caller
+        if self._claim_is_fixed:
+            protocol.caller = caller
+        tree = self._catalogue.find(caller.claim)
+        if tree is not None and caller.tenant is not None and caller.tenant != tree.instance.project_id:
+            tree = None  # 404 and not 403, so that ids cannot be probed (ID-5)
+        if tree is not None and not self._services.limiter.allows(caller.claim, now_s):
+            return tree, error(429, Retry_After="1")
+        if caller.path is not None:
+            request = replace(request, target=_with_query(caller.path, request.target))
+        return tree, respond(request, tree, wall_s, self._context)
+
+    async def _finish(
+        self, raw: web.BaseRequest, outcome: Response | Send, tree: Tree | None, started_s: float
+    ) -> web.StreamResponse:
+        writer = self._services.writer
+        if isinstance(outcome, Send):
+            answer = writer.of_page(outcome.page, SEED_LENGTH, head_only=outcome.head_only)
+            if tree is not None and self._may_repeat(raw, outcome, tree):
+                tree.ready[raw.raw_path] = answer
+        else:
+            safe = neutron_safe(outcome) if self._context.neutron_safe else outcome
+            answer = writer.of_response(safe, head_only=raw.method == "HEAD")
+        sent = self._send(raw, answer, tree, started_s)
+        await _drained(raw)
+        return sent
+
+    def _may_repeat(self, raw: web.BaseRequest, outcome: Send, tree: Tree) -> bool:
+        """Whether the rules would say the same for this target until the instance changes.
+
+        A token or a date may change the rest: EC2 pages under tokens, and the list of versions.
+        """
+        target = raw.raw_path
+        if outcome.head_only or not outcome.page.repeatable or self._listener.mode is Mode.PATH:
+            return False
+        in_openstack = target.startswith("/openstack/")
+        free = tree.instance.imds.tokens == "off" or (in_openstack and not self._context.tokens_everywhere)
+        return free and "?" not in target and normal(target) == target
+
+    def _send(
+        self, raw: web.BaseRequest, answer: Answer, tree: Tree | None, started_s: float
+    ) -> web.StreamResponse:
+        """Put one answer on the wire in one write."""
+        keep_alive = raw.keep_alive and not answer.close
+        services = self._services
+        end = services.tail(keep_alive=keep_alive, http_1_0=raw.version.minor == 0)
+        transport = raw.transport
+        if transport is None:
+            raise ConnectionResetError
+        if answer.seeded:
+            transport.write(b"".join((answer.head, end, answer.body, services.seeds.take(), answer.rest)))
+        else:
+            transport.write(b"".join((answer.head, end, answer.body)))
+        services.observe(
+            self._listener.mode.value, raw.method, raw.raw_path, raw.headers, answer, tree, started_s
+        )
+        return SENT_AND_ON if keep_alive else SENT_AND_CLOSE
+
+    async def _body(self, raw: web.BaseRequest, protocol: GuestProtocol) -> bytes | Response:
+        """The whole body, or the refusal of one that is too large or too slow."""
+        if not raw.can_read_body:
+            return b""
+        most = MAX_GET_BODY_BYTES if raw.method in ("GET", "HEAD") else MAX_BODY_BYTES
+        if raw.content_length is not None and raw.content_length > most:
+            return error(413, close=True)
+        body = bytearray()
+        try:
+            async with asyncio.timeout(protocol.guard.limits.body_s):
+                while chunk := await raw.content.readany():
+                    body += chunk
+                    if len(body) > most:
+                        return error(413, close=True)
+        except TimeoutError:
+            return error(408, close=True)
+        except (web.RequestPayloadError, web.PayloadAccessError):
+            return error(400, close=True)
+        return bytes(body)
+
+    def _warn_foreign(self, request: Request, protocol: GuestProtocol, now_s: float) -> None:
+        foreign = foreign_headers(self._listener, request)
+        if foreign:
+            self._services.warn_foreign(protocol.connection.peer or self._listener.address, foreign, now_s)
+
+
+def _http_fault(raw: web.BaseRequest) -> Response | None:
+    """HTTP/1.1 wants exactly one Host (MS-H02); an expectation we do not know is refused (MS-H11)."""
+    hosts = raw.headers.getall("Host", [])
+    if len(hosts) > 1 or (not hosts and raw.version.minor > 0):
+        return error(400, close=True)
+    if raw.headers.get("Expect", "100-continue").lower() != "100-continue":
+        return error(417, close=True)
+    return None
+
+
+def _with_query(path: str, target: str) -> str:
+    _, mark, query = target.partition("?")
+    return f"{path}{mark}{query}"
+
+
+def _limit_hops(raw: web.BaseRequest, hops: int) -> None:
+    """The token must not leave the link: it ends where the IP packets end (TOK-9)."""
+    found: socket.socket | None = None if raw.transport is None else raw.transport.get_extra_info("socket")
+    if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):
+        if found.family == socket.AF_INET6:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+        found.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+
+
+async def _drained(raw: web.BaseRequest) -> None:
+    """Wait until most of a large answer has left; the sweep ends a client that does not read it."""
+    while _is_busy(raw.transport):  # noqa: ASYNC110  # a transport has no event for this
+        await asyncio.sleep(0.02)
+
+
+def _is_busy(transport: asyncio.Transport | None) -> bool:
+    if transport is None or transport.is_closing():
+        return False
+    return transport.get_write_buffer_size() > 1 << 16

@@ -1,0 +1,234 @@
+"""The aiohttp protocol under the server, with the limits that aiohttp does not have (HTTP-11, MS-H).
+
+A connection that is slow to ask, slow to read, one too many, or not HTTP costs a timer entry and one short
+log line; it never reaches a rule.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+
+from metadata_server.answers import Writer, tail
+from metadata_server.caller import Caller, Connection
+from metadata_server.http import Response, error
+
+LOG = logging.getLogger("metadata_server")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in bytes, times in seconds; every one may be set."""
+
+    line_bytes: int = 8190
+    head_bytes: int = 16 << 10
+    header_fields: int = 64
+    connections: int = 12_000
+    connections_per_source: int = 64
+    request_s: float = 10.0
+    body_s: float = 10.0
+    idle_s: float = 30.0
+    stalled_reader_s: float = 30.0
+    sweep_s: float = 1.0
+
+
+class Sent(web.StreamResponse):
+    """Tells aiohttp that the answer is on its way already, and whether the connection goes on."""
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        super().__init__()
+        self._keep_alive = keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:  # noqa: ARG002  # aiohttp passes it by name
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002  # as above
+        return None
+
+
+SENT_AND_ON = Sent(keep_alive=True)
+SENT_AND_CLOSE = Sent(keep_alive=False)
+
+
+class GuestProtocol(web.RequestHandler):
+    """One connection. `connection` and `caller` are what identification found out about it."""
+
+    __slots__ = ("_head_bytes", "_source", "caller", "connection", "guard")
+
+    def __init__(self, guard: GuestServer, **kwargs: Any) -> None:
+        super().__init__(guard, **kwargs)
+        self.guard = guard
+        self.connection = Connection()
+        self.caller: Caller | None = None
+        self._head_bytes = 0
+        self._source: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        peer = transport.get_extra_info("peername")
+        local = transport.get_extra_info("sockname")
+        if isinstance(peer, tuple):
+            self._source = peer[0]
+            self.connection = Connection(peer[0], local[1] if local else None)
+        if not self.guard.admit(self, self._source):
+            transport.abort()  # type: ignore[attr-defined]  # a transport of a stream
+            return
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.guard.forget(self, self._source)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Watch how long and how large a request's head gets before it is complete."""
+        before = self._request_count
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._request_count != before:
+            self._head_bytes = 0
+            self.guard.slow.pop(self, None)
+        elif not self._request_in_progress:
+            self.guard.slow.setdefault(self, self._loop.time() + self.guard.limits.request_s)
+            if self._head_bytes > self.guard.limits.head_bytes:
+                self.refuse(error(431, close=True))
+
+    @property
+    def asked_nothing(self) -> bool:
+        """Whether the client is silent since it connected, rather than in the middle of a request."""
+        return self._head_bytes == 0
+
+    def refuse(self, response: Response) -> None:
+        """Answer without a request, and close."""
+        transport = self.transport
+        if transport is not None:
+            answer = self.guard.writer.of_response(response)
+            transport.write(
+                answer.head + tail(self.guard.wall_time(), keep_alive=False, http_1_0=False) + answer.body
+            )
+        self.guard.count_refused(response.status)
+        self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002  # nothing of the request is said to anyone
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002  # quotes the request
+    ) -> web.StreamResponse:
+        """Not HTTP: one line in the log, `400`, no echo (MS-H10). 500 is a bug of ours (HTTP-10)."""
+        if status >= 500:
+            number = uuid4().hex[:12]
+            LOG.error("request %s failed: a bug of guestling", number, exc_info=exc)
+            response = Response(500, f"500 Internal Server Error: request {number}\n".encode(), close=True)
+        else:
+            large = isinstance(exc, LineTooLong) and self._head_bytes > self.guard.limits.head_bytes
+            response = error(431 if large else 400, close=True)
+            self.guard.log_refused(self._source, "not an HTTP request", type(exc).__name__)
+        self.refuse(response)
+        return SENT_AND_CLOSE
+
+
+class GuestServer(web.Server):
+    """All connections of one listener, and the clock that closes the slow ones."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        *,
+        limits: Limits,
+        writer: Writer,
+        wall_time: Callable[[], float],
+        refused: Counter[int],
+    ) -> None:
+        super().__init__(handler)
+        self.limits = limits
+        self.writer = writer
+        self.wall_time = wall_time
+        self.slow: dict[GuestProtocol, float] = {}
+        self._refused = refused
+        self._per_source: Counter[str] = Counter()
+        self._open = 0
+        self._stalled: dict[asyncio.Transport, tuple[int, float]] = {}
+        self._logged_at = 0.0
+        self._suppressed = 0
+
+    def __call__(self) -> GuestProtocol:
+        limits = self.limits
+        return GuestProtocol(
+            self,
+            loop=self._loop,
+            keepalive_timeout=limits.idle_s,
+            tcp_keepalive=False,
+            max_line_size=limits.line_bytes,
+            max_field_size=limits.line_bytes,
+            max_headers=limits.header_fields,
+            access_log=None,
+            auto_decompress=False,
+            lingering_time=2.0,
+        )
+
+    def admit(self, protocol: GuestProtocol, source: str | None) -> bool:
+        """Whether one more connection fits, in all and from this source (MS-H08)."""
+        self._open += 1
+        if source is not None:
+            self._per_source[source] += 1
+        crowded = source is not None and self._per_source[source] > self.limits.connections_per_source
+        if self._open > self.limits.connections or crowded:
+            self._refused[0] += 1
+            return False
+        self.slow[protocol] = self._loop.time() + self.limits.request_s
+        return True
+
+    def forget(self, protocol: GuestProtocol, source: str | None) -> None:
+        self._open -= 1
+        self.slow.pop(protocol, None)
+        if source is not None:
+            self._per_source[source] -= 1
+            if not self._per_source[source]:
+                del self._per_source[source]
+
+    def count_refused(self, status: int) -> None:
+        self._refused[status] += 1
+
+    def log_refused(self, source: str | None, what: str, why: str) -> None:
+        """At most one line a second, with the number of those left out (G11)."""
+        now = self._loop.time()
+        if now - self._logged_at < 1.0:
+            self._suppressed += 1
+            return
+        LOG.warning(
+            "%s from %s: %s (%d more suppressed)", what, source or "a unix socket", why, self._suppressed
+        )
+        self._logged_at, self._suppressed = now, 0
+
+    async def sweep(self) -> None:
+        """Close what is too slow, once a second, until cancelled (MS-H06)."""
+        while True:
+            await asyncio.sleep(self.limits.sweep_s)
+            now = self._loop.time()
+            for protocol in [protocol for protocol, deadline in self.slow.items() if deadline <= now]:
+                self.slow.pop(protocol, None)
+                if protocol.asked_nothing:
+                    protocol.force_close()
+                else:
+                    protocol.refuse(error(408, close=True))
+            self._drop_stalled_readers(now)
+
+    def _drop_stalled_readers(self, now: float) -> None:
+        """A client that takes no byte of its answer is dropped, what is queued for it with it."""
+        waiting: dict[asyncio.Transport, tuple[int, float]] = {}
+        for transport in self._connections.values():
+            size = transport.get_write_buffer_size()
+            if size:
+                before, since = self._stalled.get(transport, (-1, now))
+                waiting[transport] = (size, since if size == before else now)
+                if now - waiting[transport][1] >= self.limits.stalled_reader_s:
+                    transport.abort()
+        self._stalled = waiting

@@ -1,0 +1,204 @@
+"""What a guest is to whoever starts it, and what each compute driver offers.
+
+`VmSpec` says what shall run, in words that QEMU, libvirt and the fake driver share. `Guest` is one running
+(or ended) guest; `Ending` says how it went. Paths are absolute, sizes carry their unit in the name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+from uuid import UUID
+
+from spawner.compute.agent_events import AgentEvent
+from spawner.errors import InvalidSpec
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+SERIAL = re.compile(r"[A-Za-z0-9_.;:=/-]{0,64}")
+
+GUEST_DEADLINE_S = 900.0
+"""A guest that has not ended by then is ended (faults-and-threats section 3)."""
+
+
+class Bus(Enum):
+    """Where a disk is plugged in. NVMe is built into Debian's cloud kernel but cannot be migrated."""
+
+    VIRTIO = "virtio"
+    NVME = "nvme"
+    SCSI_CD = "scsi-cd"
+
+
+class Format(Enum):
+    """Image formats that may reach QEMU (SP-09)."""
+
+    RAW = "raw"
+    QCOW2 = "qcow2"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One disk.
+
+    `serial` shows in the guest as /dev/disk/by-id; `backing` names a qcow2 disk's base explicitly.
+    """
+
+    path: Path
+    format: Format = Format.RAW
+    bus: Bus = Bus.VIRTIO
+    read_only: bool = False
+    serial: str = ""
+    backing: Disk | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self.path.is_absolute(), "disk.path", f"{self.path} is not absolute", "Give an absolute path"
+        )
+        _require(
+            SERIAL.fullmatch(self.serial) is not None, "disk.serial", f"{self.serial!r} has other characters",
+            "Use at most 64 of A-Z a-z 0-9 _ . ; : = / -",
+        )  # fmt: skip
+        _require(
+            self.backing is None or self.format is Format.QCOW2, "disk.backing", "a raw disk has no base",
+            "Set format to qcow2",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Nic:
+    """One network card; the first is the one that reaches the metadata address."""
+
+    mac: str
+    model: str = "virtio-net-pci"
+
+    def __post_init__(self) -> None:
+        _require(
+            MAC.fullmatch(self.mac) is not None, "nic.mac", f"{self.mac!r} is not a MAC address",
+            "Write six lower-case pairs, as 52:54:00:12:34:56",
+        )  # fmt: skip
+        _require(
+            self.model in NIC_MODELS,
+            "nic.model",
+            f"{self.model!r} is not known",
+            f"Use one of {', '.join(NIC_MODELS)}",
+        )
+
+
+MACHINES = ("pc", "q35")
+NIC_MODELS = ("virtio-net-pci", "e1000", "e1000e", "rtl8139")
+
+
+@dataclass(frozen=True)
+class Smbios:
+    """What the guest reads in /sys/class/dmi/id. The product is how ds-identify finds OpenStack."""
+
+    manufacturer: str = "guestling"
+    product: str = "OpenStack Nova"
+    serial: str = ""
+
+
+@dataclass(frozen=True)
+class VmSpec:
+    """A guest to run. Raises InvalidSpec for what no driver could honour."""
+
+    name: str
+    uuid: UUID
+    kernel: Path | None = None
+    initrd: Path | None = None
+    cmdline: str = ""
+    memory_mib: int = 384
+    vcpus: int = 1
+    machine: str = "pc"
+    cpu: str = "max"
+    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    smbios: Smbios = field(default_factory=Smbios)
+    agent_channel: bool = True
+    deadline_s: float = GUEST_DEADLINE_S
+
+    def __post_init__(self) -> None:
+        _require(
+            NAME.fullmatch(self.name) is not None, "name", f"{self.name!r} cannot name a guest",
+            "Use 1 to 63 of a-z, 0-9 and '-', not starting with '-'",
+        )  # fmt: skip
+        _require(
+            self.machine in MACHINES,
+            "machine",
+            f"{self.machine!r} is not known",
+            f"Use {' or '.join(MACHINES)}",
+        )
+        _require(
+            bool(self.kernel or self.disks), "kernel", "there is neither kernel nor disk", "Give one of them"
+        )
+        _require(
+            self.kernel is not None or not (self.initrd or self.cmdline), "kernel",
+            "initrd and cmdline need a kernel", "Give the kernel too",
+        )  # fmt: skip
+        for name, path in (("kernel", self.kernel), ("initrd", self.initrd)):
+            _require(
+                path is None or path.is_absolute(), name, f"{path} is not absolute", "Give an absolute path"
+            )
+        _require(self.memory_mib >= 32, "memory_mib", f"{self.memory_mib} is too little", "Give 32 or more")
+        _require(1 <= self.vcpus <= 255, "vcpus", f"{self.vcpus} is out of range", "Give 1 to 255")
+        _require(
+            all(part.isprintable() for part in (self.cmdline, *vars(self.smbios).values())), "cmdline",
+            "it or an SMBIOS field holds a control character", "Leave such characters out",
+        )  # fmt: skip
+
+
+class Reason(Enum):
+    """How a guest came to its end."""
+
+    POWERED_OFF = "powered off"
+    REBOOTED = "rebooted"
+    PANICKED = "panicked"
+    STOPPED = "stopped"
+    TIMEOUT = "timeout"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a guest ended.
+
+    The reason, QEMU's exit status (negative: signal), its last words, the seconds it ran.
+    """
+
+    reason: Reason
+    status: int
+    stderr: bytes
+    took_s: float
+
+
+class Guest(Protocol):
+    """One guest, as each driver gives it."""
+
+    async def start(self) -> None:
+        """Run it; returns when the hypervisor answers.
+
+        Raises a SpawnerError, and leaves nothing behind then.
+        """
+
+    async def wait(self) -> Ending:
+        """The guest's end, whenever it comes."""
+
+    async def stop(self, grace_s: float = 10.0) -> Ending:
+        """End it: the guest may shut down for `grace_s`, then it is ended.
+
+        Removes all traces; safe to repeat.
+        """
+
+    def events(self) -> AsyncIterator[AgentEvent]:
+        """What the agent reports, in order; ends with the guest."""
+
+    def console_output(self) -> bytes:
+        """What the serial console kept: the beginning and the latest."""
+
+
+def _require(holds: bool, name: str, wrong: str, remedy: str) -> None:
+    if not holds:
+        raise InvalidSpec(name, wrong, remedy)

@@ -1,0 +1,127 @@
+"""The program that becomes QEMU: ties it to its parent, takes away its rights, then executes it.
+
+Runs as `python -IS -c ... KEY=VALUE ... -- PROGRAM ARGUMENT ...`, a process of its own, because none of
+this may happen in the spawner (threads forbid work between fork and exec). It imports next to nothing:
+every millisecond here is one before QEMU starts. In order:
+
+1. a network namespace of its own (and a user namespace, when not root) with a relay to the metadata socket,
+   or the namespace that `netns` names;
+2. limits, then the unprivileged user when we are root, then no-new-privileges;
+3. PR_SET_PDEATHSIG, after the change of user, which clears it; and a look whether the parent still lives;
+4. QEMU, by exec: its process id is ours. The relay is its child and dies with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NO_NEW_PRIVS = 38
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+EXIT_LAUNCH = 125
+"""Exit status when the launcher itself could not do its work; standard error says why."""
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Become the program after `--`; returns only with a failure."""
+    cut = arguments.index("--")
+    options = dict(argument.split("=", 1) for argument in arguments[:cut])
+    program = arguments[cut + 1 :]
+    try:
+        _enter_network(options)
+        _limit(options.get("limits", ""))
+        _drop_to(options)
+        _die_with(int(options["parent"]))
+        os.execv(program[0], program)  # noqa: S606 - becoming QEMU is what this program is for
+    except OSError as error:
+        print(f"launch: {error}", file=sys.stderr)
+    return EXIT_LAUNCH
+
+
+def _call(name: str, *arguments: int) -> None:
+    if getattr(_LIBC, name)(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _enter_network(options: dict[str, str]) -> None:
+    if "netns" in options:
+        with open(options["netns"], "rb") as namespace:  # noqa: PTH123 - pathlib costs 5 ms of start-up
+            _call("setns", namespace.fileno(), CLONE_NEWNET)
+    if "relay" not in options:
+        return
+    own_network()
+    launcher = os.getpid()
+    if os.fork() == 0:
+        _become_relay(options, launcher)
+
+
+def own_network() -> None:
+    """Leave for a network namespace of our own; without root, inside a user namespace of our own.
+
+    The user keeps the id it has: after exec nothing in there holds a capability, as it would with id 0.
+    """
+    if os.geteuid() == 0:
+        _call("unshare", CLONE_NEWNET)
+        return
+    uid, gid = os.geteuid(), os.getegid()
+    _call("unshare", CLONE_NEWUSER | CLONE_NEWNET)
+    for name, text in (("setgroups", "deny"), ("gid_map", f"{gid} {gid} 1"), ("uid_map", f"{uid} {uid} 1")):
+        with open(f"/proc/self/{name}", "w") as control:  # noqa: PTH123 - as above
+            control.write(text)
+
+
+def _become_relay(options: dict[str, str], launcher: int) -> None:
+    """The forked child: addresses and listeners while it still may, then relay until QEMU is gone.
+
+    When it cannot, it takes QEMU down with it: a guest without metadata would only fail later and less
+    clearly.
+    """
+    try:
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        from spawner.network import loopback, relay
+
+        loopback.bring_up_loopback(relay.METADATA_ADDRESS)
+        sockets = relay.listeners()
+        _drop_to(options)
+        _die_with(launcher)
+        relay.serve(options["relay"], sockets)
+    except OSError as error:
+        print(f"relay: {error}", file=sys.stderr, flush=True)
+        os.kill(launcher, signal.SIGTERM)
+    finally:
+        os._exit(EXIT_LAUNCH)
+
+
+def _limit(limits: str) -> None:
+    """`limits` is `NAME:VALUE,...` with the names of setrlimit(2), as `CORE:0`. Never raises a limit."""
+    for item in filter(None, limits.split(",")):
+        name, _, value = item.partition(":")
+        which = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(which)[1]
+        wanted = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
+        resource.setrlimit(which, (wanted, wanted))
+
+
+def _drop_to(options: dict[str, str]) -> None:
+    if "uid" in options:
+        os.setgroups([int(group) for group in options["groups"].split(",") if group])
+        os.setgid(int(options["gid"]))
+        os.setuid(int(options["uid"]))
+    _call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _die_with(parent: int) -> None:
+    """Be killed when `parent` ends, also when it already has. It must have forked us from its main thread."""
+    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise OSError(0, "the parent is gone")

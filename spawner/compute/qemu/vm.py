@@ -1,0 +1,330 @@
+"""A guest under QEMU: start, watch, stop, and nothing left behind.
+
+    run = RunDirectory.create()
+    # the instance's metadata server listens on run.metadata_socket
+    network = choose.probe(user).backend.attach(run.metadata_socket, run.path)
+    async with Vm(spec, run, accelerator, [network]) as vm:
+        async for event in vm.events():
+            ...
+        ending = await vm.wait()
+
+The guest ends with this process, also when that is killed (PR_SET_PDEATHSIG); the loop must therefore run
+in the main thread. `stop` removes the run directory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from spawner.compute.agent_events import AgentEvent, EventLog
+from spawner.compute.driver import Disk, Ending, Reason, VmSpec
+from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator, shows_life
+from spawner.compute.qemu.argv import Wiring, qemu_argv
+from spawner.compute.qemu.console import ConsoleRing
+from spawner.compute.qemu.process import Confinement, QemuProcess, find_qemu, first_of
+from spawner.compute.qemu.run_directory import RunDirectory
+from spawner.compute.qemu.user import unprivileged
+from spawner.errors import FileRefused, QemuFailed
+from spawner.network.backend import Attachment
+
+LOG = logging.getLogger(__name__)
+
+SILENCE_S = 20.0
+"""A guest on KVM from which nothing is heard for so long is started again without (SP-03)."""
+
+KILL_AFTER_S = 5.0
+QUIT_S = 2.0
+FILE_BYTES = 10 << 30
+"""The largest file QEMU may write: the overlay quota."""
+OPEN_FILES = 1024
+EMULATOR_MIB = 4096
+"""What QEMU may map beyond the guest's memory: code cache of the emulator, libraries, thread stacks."""
+
+
+class Vm:
+    """One guest, as `driver.Guest` says. `on_console` sees each piece of console output as it comes."""
+
+    def __init__(
+        self,
+        spec: VmSpec,
+        run: RunDirectory,
+        accelerator: Accelerator,
+        network: Sequence[Attachment] = (),
+        *,
+        binary: str = "qemu-system-x86_64",
+        on_console: Callable[[bytes], None] | None = None,
+        silence_s: float = SILENCE_S,
+    ) -> None:
+        self.spec = spec
+        self.run = run
+        self.accelerator = accelerator
+        self._network = tuple(network)
+        self._binary = binary
+        self._on_console = on_console
+        self._silence_s = silence_s
+        self._user = unprivileged()
+        self._events = EventLog()
+        self._console = ConsoleRing(run.path)
+        self._process = QemuProcess(spec.name)
+        self._readers: list[asyncio.Task[None]] = []
+        self._watchers: list[asyncio.Task[None]] = []
+        self._alive = asyncio.Event()
+        self._asked: Reason | None = None
+        self._started_s = 0.0
+        self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+
+    @property
+    def pid(self) -> int:
+        """The process id of QEMU."""
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Run the guest; returns when QEMU answers. Raises a SpawnerError, and leaves nothing behind then."""
+        self._started_s = time.monotonic()
+        try:
+            await self._launch_on_best()
+        except BaseException:
+            await self._clear_away()
+            raise
+        self._watchers = [asyncio.create_task(self._watch_end()), asyncio.create_task(self._watch_deadline())]
+
+    async def wait(self) -> Ending:
+        """The guest's end, whenever it comes; its traces stay until `stop`."""
+        return await asyncio.shield(self._ending)
+
+    async def stop(self, grace_s: float = 10.0) -> Ending:
+        """End the guest: power button and `grace_s`, then quit, TERM, KILL.
+
+        Removes all traces; safe to repeat.
+        """
+        if not self._ending.done():
+            self._asked = self._asked or Reason.STOPPED
+            await self._end_gently(grace_s)
+        ending = await self.wait()
+        await self._clear_away()
+        return ending
+
+    def events(self) -> AsyncIterator[AgentEvent]:
+        """What the agent reports, from the first event on; ends with the guest."""
+        return self._events.read()
+
+    def console_output(self) -> bytes:
+        """What the console ring kept; also after the end."""
+        return self._console.read()
+
+    async def execute(self, command: str, arguments: dict[str, object] | None = None) -> object:
+        """One QMP command to the running guest. Raises QemuFailed."""
+        return await self._process.execute(command, arguments)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop(grace_s=0)
+
+    # Starting: files, sockets, the process.
+
+    async def _launch_on_best(self) -> None:
+        try:
+            await self._launch()
+        except QemuFailed as error:
+            if self.accelerator.name != KVM:
+                raise
+            await self._fall_back(str(error))
+
+    async def _launch(self) -> None:
+        """One QEMU process with its sockets, images and readers."""
+        binary = find_qemu(self._binary)
+        spec = self._staged()
+        self.run.admit(self._user)
+        with contextlib.ExitStack() as ours:
+            # QEMU inherits listening sockets that we are already connected to: nobody polls, no byte is lost.
+            qmp, console = self._listen("qmp", ours), self._listen("console", ours)
+            agent = self._listen("agent", ours) if spec.agent_channel else None
+            images = {disk.path: _open_image(disk, ours) for disk in _layers(spec.disks)}
+            wiring = Wiring(
+                accelerator=self.accelerator.name,
+                qmp_fd=qmp,
+                console_fd=console,
+                agent_fd=agent,
+                images=images,
+                netdevs=tuple(attachment.netdev for attachment in self._network),
+                spawns=any(attachment.spawns for attachment in self._network),
+            )
+            await self._connect_readers(spec.agent_channel)
+            inherited = [fd for fd in (qmp, console, agent, *images.values()) if fd is not None]
+            await self._process.start(qemu_argv(spec, wiring, binary), self._confinement(), inherited)
+        await self._process.connect(self.run.path / "qmp.sock")
+
+    def _listen(self, name: str, ours: contextlib.ExitStack) -> int:
+        return ours.enter_context(self.run.listen(f"{name}.sock")).fileno()
+
+    def _staged(self) -> VmSpec:
+        """The spec with kernel and initrd where QEMU's user can read them."""
+        kernel, initrd = (
+            path and self.run.stage(path, self._user) for path in (self.spec.kernel, self.spec.initrd)
+        )
+        return dataclasses.replace(self.spec, kernel=kernel, initrd=initrd)
+
+    def _confinement(self) -> Confinement:
+        memory_bytes = (self.spec.memory_mib + EMULATOR_MIB) << 20
+        return Confinement(
+            user=self._user,
+            limits={"CORE": 0, "NOFILE": OPEN_FILES, "FSIZE": FILE_BYTES, "AS": memory_bytes},
+            relay=next((attachment.relay for attachment in self._network if attachment.relay), None),
+            netns=next((attachment.netns for attachment in self._network if attachment.netns), None),
+        )
+
+    async def _connect_readers(self, agent_channel: bool) -> None:
+        sinks = {"console": self._take_console}
+        if agent_channel:
+            sinks["agent"] = self._take_agent
+        for name, sink in sinks.items():
+            reader, writer = await asyncio.open_unix_connection(self.run.path / f"{name}.sock")
+            self._readers.append(asyncio.create_task(_pour(reader, writer, sink)))
+
+    def _take_console(self, chunk: bytes) -> None:
+        self._console.write(chunk)
+        if not self._alive.is_set() and shows_life(self._console.read()):
+            self._alive.set()
+        if self._on_console is not None:
+            self._on_console(chunk)
+
+    def _take_agent(self, chunk: bytes) -> None:
+        self._alive.set()
+        self._events.feed(chunk)
+
+    # Watching: life, end, deadline.
+
+    async def _watch_end(self) -> None:
+        if self.accelerator.name == KVM and not await self._comes_alive():
+            await self._fall_back(f"nothing was heard from the guest for {self._silence_s:g} s")
+        status = await asyncio.shield(self._process.ended)
+        await asyncio.wait(self._readers, timeout=KILL_AFTER_S)
+        self._events.close()
+        took_s = time.monotonic() - self._started_s
+        self._ending.set_result(Ending(self._reason(status), status, self._process.stderr, took_s))
+
+    async def _comes_alive(self) -> bool:
+        """Whether the guest shows life in time; one that ended in order, or was asked to, counts as alive."""
+        life = asyncio.create_task(self._alive.wait())
+        await first_of(life, self._process.ended, self._silence_s)
+        life.cancel()
+        if self._process.ended.done():
+            return self._process.ended.result() == 0 or self._asked is not None
+        return self._alive.is_set()
+
+    async def _fall_back(self, why: str) -> None:
+        """Start the same guest again without KVM; once, because TCG is what it falls back to."""
+        LOG.warning("guest %s: KVM does not work (%s); starting it again with TCG", self.spec.name, why)
+        await self._kill()
+        self.accelerator = Accelerator(TCG, f"KVM did not work: {why}", 0.0)
+        self._process = QemuProcess(self.spec.name)
+        self._readers.clear()
+        await self._launch()
+
+    async def _watch_deadline(self) -> None:
+        await asyncio.sleep(self.spec.deadline_s)
+        self._asked = self._asked or Reason.TIMEOUT
+        LOG.warning("guest %s: still running after %g s, ending it", self.spec.name, self.spec.deadline_s)
+        await self._end_by_signal()
+
+    def _reason(self, status: int) -> Reason:
+        if self._asked is not None:
+            return self._asked
+        if self._process.panicked:
+            return Reason.PANICKED
+        if status != 0:
+            return Reason.CRASHED
+        return _REASONS.get(self._process.shutdown_reason or "", Reason.POWERED_OFF)
+
+    # Ending.
+
+    async def _end_gently(self, grace_s: float) -> None:
+        for command, patience_s in (("system_powerdown", grace_s), ("quit", QUIT_S)):
+            if patience_s <= 0:
+                continue
+            with contextlib.suppress(QemuFailed):
+                await self._process.execute(command, timeout_s=patience_s)
+            if await self._ends_within(patience_s):
+                return
+        await self._end_by_signal()
+
+    async def _end_by_signal(self) -> None:
+        self._process.signal(signal.SIGTERM)
+        if not await self._ends_within(KILL_AFTER_S):
+            self._process.signal(signal.SIGKILL)
+
+    async def _ends_within(self, seconds: float) -> bool:
+        return bool((await asyncio.wait({self._process.ended}, timeout=seconds))[0])
+
+    async def _kill(self) -> None:
+        """End the process at once and wait for it and for what reads from it."""
+        self._process.signal(signal.SIGKILL)
+        await self._ends_within(KILL_AFTER_S)
+        for reader in self._readers:
+            reader.cancel()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+
+    async def _clear_away(self) -> None:
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await self._kill()
+        self._events.close()
+        self.run.remove()
+
+
+_REASONS = {
+    "guest-shutdown": Reason.POWERED_OFF,
+    "guest-reset": Reason.REBOOTED,
+    "guest-panic": Reason.PANICKED,
+    "host-signal": Reason.STOPPED,
+    "host-qmp-quit": Reason.STOPPED,
+}
+
+
+async def _pour(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sink: Callable[[bytes], None]
+) -> None:
+    try:
+        while chunk := await reader.read(65536):
+            sink(chunk)
+    except OSError:
+        LOG.debug("a guest's channel broke off")
+    finally:
+        writer.close()
+
+
+def _layers(disks: Sequence[Disk]) -> Iterator[Disk]:
+    """Every image of every disk: the disk itself, then what it is based on."""
+    for disk in disks:
+        layer: Disk | None = disk
+        while layer is not None:
+            yield layer
+            layer = layer.backing
+
+
+def _open_image(disk: Disk, ours: contextlib.ExitStack) -> int:
+    """An image, opened with our rights: QEMU's user needs none on the path."""
+    base = disk.read_only
+    try:
+        fd = os.open(disk.path, (os.O_RDONLY if base else os.O_RDWR) | os.O_CLOEXEC)
+    except OSError as error:
+        raise FileRefused(
+            disk.path, error.strerror or "cannot be opened", "Correct the path or its mode"
+        ) from error
+    ours.callback(os.close, fd)
+    return fd

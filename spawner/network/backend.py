@@ -1,0 +1,33 @@
+"""What a network backend is: from one instance's metadata socket to what QEMU must be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """One guest's network, ready to be put on QEMU's command line.
+
+    `netdev` is the value of -netdev without its id. `relay`: the launcher makes a network namespace whose
+    169.254.169.254 leads to this unix socket. `netns`: the launcher enters this namespace instead.
+    `spawns`: QEMU itself must start programs, so its sandbox cannot forbid that.
+    """
+
+    netdev: str
+    relay: Path | None = None
+    netns: Path | None = None
+    spawns: bool = False
+
+
+class Backend(Protocol):
+    """One way for a guest to reach its metadata."""
+
+    @property
+    def name(self) -> str:
+        """`namespace`, `guestfwd` or `bridge`."""
+
+    def attach(self, metadata_socket: Path, run_directory: Path) -> Attachment:
+        """The network of one guest. `run_directory` takes what must lie beside the socket."""

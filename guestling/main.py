@@ -22,7 +22,11 @@ class Command(NamedTuple):
     help: str
 
 
-COMMANDS: tuple[Command, ...] = ()
+COMMANDS: tuple[Command, ...] = (
+    Command("boot", "guestling.boot", "boot an image, follow the agent, show its result"),
+    Command("demo", "guestling.demo", "boot a guest end to end and show what happens"),
+    Command("image", "guestling.image", "build images, list them, show what they are made of"),
+)
 
 
 class _Parser(argparse.ArgumentParser):

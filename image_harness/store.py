@@ -55,6 +55,14 @@ class Image:
         return sum(_allocated(path) for path in (self.kernel, self.initrd, self.disk) if path)
 
 
+@dataclass(frozen=True)
+class Built:
+    """An image, and whether it was there already."""
+
+    image: Image
+    cached: bool
+
+
 def directory() -> Path:
     """Where the images are."""
     return cache.home() / "images"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ from image_harness.tiny import base
 # The tree that holds the packages side by side.
 SOURCES = Path(__file__).parents[2]
 _PACKAGES = ("boot_stages", "guest_agent")
-_SINGLE_FILES = ("configdrive/__init__.py", "configdrive/reader.py")
 _INTO = "usr/lib/python3/dist-packages"
 
 
@@ -23,7 +23,29 @@ def files() -> Iterator[tuple[str, Path]]:
         for path in sorted((SOURCES / package).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 yield path.relative_to(SOURCES).as_posix(), path
-    yield from ((name, SOURCES / name) for name in _SINGLE_FILES if (SOURCES / name).exists())
+    for path in sorted(_with_imports(SOURCES / "configdrive" / "reader.py")):
+        yield path.relative_to(SOURCES).as_posix(), path
+
+
+def _with_imports(module: Path) -> set[Path]:
+    """A module and all it imports of its own package, also inside functions; and the package itself."""
+    package = module.parent
+    found = {package / "__init__.py"}
+    waiting = [module]
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path.exists():
+            found.add(path)
+            waiting += [package / f"{name}.py" for name in _imported(path, package.name)]
+    return found
+
+
+def _imported(path: Path, package: str) -> Iterator[str]:
+    """Names of modules that a file imports from its package; as text, because this runs before every boot."""
+    for module, names in re.findall(
+        rf"^\s*from {package}(?:\.(\w+))? import (.+)$", path.read_text(), re.MULTILINE
+    ):
+        yield from (name.split(" as ")[0].strip(" ()") for name in (module or names).split(","))
 
 
 def digest() -> str:

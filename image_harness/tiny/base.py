@@ -13,6 +13,7 @@ from image_harness.errors import BadImage
 from image_harness.tiny import kernel, recipe
 
 OWN_FILES = Path(__file__).parent / "root"
+COMPILER = Path(__file__).parent / "compile.py"
 _LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _LIBRARY = f"usr/lib/{recipe.PYTHON}"
@@ -48,9 +49,8 @@ def compile_trees(interpreter: Path, root: Path, form: str, *trees: str) -> None
 
     `form`: see compile.py.
     """
-    script = Path(__file__).parent / "compile.py"
     python = [str(interpreter / _LOADER), "--library-path", str(interpreter / _LIBRARIES)]
-    python += [str(interpreter / "usr/bin" / recipe.PYTHON), "-sSB", str(script)]
+    python += [str(interpreter / "usr/bin" / recipe.PYTHON), "-sSB", str(COMPILER)]
     programs.run([*python, str(root), form, *trees], env={"PYTHONHOME": str(interpreter / "usr")})
 
 

@@ -26,14 +26,6 @@ CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
 
 
 @dataclass(frozen=True)
-class Built:
-    """An image, and whether it had to be built."""
-
-    image: store.Image
-    cached: bool
-
-
-@dataclass(frozen=True)
 class Base:
     """The layer that does not change with the agent."""
 
@@ -43,7 +35,7 @@ class Base:
     packages: tuple[store.PackageVersion, ...]
 
 
-def build(say: Callable[[str], None] = lambda _: None, *, refresh: bool = False) -> Built:
+def build(say: Callable[[str], None], refresh: bool) -> store.Built:
     """The tiny image as its recipe and the agent stand now; `refresh` fetches the packages anew.
 
     `say` is told about each step that takes time. Raises HarnessError.
@@ -53,10 +45,10 @@ def build(say: Callable[[str], None] = lambda _: None, *, refresh: bool = False)
     if found is not None:
         where = _place(found, agent_digest)
         if (where / store.MANIFEST).exists():
-            return Built(store.read(where), cached=True)
+            return store.Built(store.read(where), cached=True)
     layer = found or _build_base(say)
     say(f"packing the agent {agent_digest}")
-    return Built(_assemble(layer, agent_digest), cached=False)
+    return store.Built(_assemble(layer, agent_digest), cached=False)
 
 
 def _place(layer: Base, agent_digest: str) -> Path:
@@ -70,8 +62,9 @@ def _bases() -> Path:
 def recipe_digest() -> str:
     """Changes when anything that decides the base does: recipe, own files, the code that packs them."""
     whole = hashlib.sha256()
-    code = (Path(__file__).parent.glob("*.py"), base.OWN_FILES.rglob("*"), [Path(cpio.__file__)])
-    for path in sorted(path for paths in code for path in paths if path.is_file()):
+    code = [Path(str(module.__file__)) for module in (recipe, base, kernel, cpio)] + [base.COMPILER]
+    own = [path for path in sorted(base.OWN_FILES.rglob("*")) if path.is_file()]
+    for path in [*code, *own]:
         whole.update(f"{path.name}\0".encode() + path.read_bytes())
     return whole.hexdigest()[:16]
 

@@ -1,0 +1,80 @@
+"""Boot an image with an instance's metadata, follow the agent, show its result, delete the guest."""
+
+from __future__ import annotations
+
+import argparse
+import uuid
+from pathlib import Path
+
+from guestling import output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `guestling boot`."""
+    parser.add_argument(
+        "image", metavar="IMAGE", help="an image's name, such as tiny; see `guestling image list`"
+    )
+    parser.add_argument("--name", default="guest", help="the instance's name and host name (default: guest)")
+    parser.add_argument(
+        "--user-data", type=Path, metavar="FILE", help="user data, as it would be given to Nova"
+    )
+    parser.add_argument(
+        "--key", type=Path, action="append", default=[], metavar="FILE", help="an SSH public key"
+    )
+    add_source(parser)
+    parser.add_argument(
+        "--timeout", type=float, default=300.0, metavar="SECONDS", help="end the guest then (default: 300)"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the guest up until Ctrl-C")
+    output.add_format(parser)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """`--source` and `--report`, which the demo takes too."""
+    parser.add_argument(
+        "--source",
+        choices=("metadata", "config-drive", "nocloud"),
+        default="metadata",
+        help="how the metadata reaches the guest (default: metadata, the service at 169.254.169.254)",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="where to put the report (default: in the cache)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit status 0 when the guest itself reported success."""
+    from guestling.screen import printer
+    from image_harness import run as harness
+    from image_harness.errors import HarnessError
+    from image_harness.instances import describe
+    from image_harness.narrator import outcome_lines
+    from image_harness.progress import Source
+    from image_harness.report import new_directory
+    from instance_metadata.errors import InvalidInstance
+    from spawner.errors import SpawnerError
+
+    show = printer(arguments.format)
+    try:
+        keys = tuple(path.read_text().strip() for path in arguments.key)
+        user_data = arguments.user_data.read_bytes() if arguments.user_data else None
+        request = harness.Request(
+            image=arguments.image,
+            instance=describe(arguments.name, uuid.uuid4(), user_data, keys),
+            source=Source(arguments.source),
+            report=(arguments.report or new_directory(arguments.name)).absolute(),
+            stay=arguments.keep,
+            deadline_s=arguments.timeout,
+        )
+    except (InvalidInstance, OSError, UnicodeDecodeError) as error:
+        output.complain(error)
+        return 2
+    try:
+        done = harness.run(request, show)
+    except (HarnessError, SpawnerError) as error:
+        output.complain(error)
+        return 1
+    show(outcome_lines(done.outcome, done.report))
+    if arguments.format == "json":
+        output.print_json({**done.summary, "report": str(done.report)})
+    return 0 if done.outcome.succeeded else 1

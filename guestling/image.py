@@ -1,0 +1,85 @@
+"""The local image store: build an image, list what is there, show what one is made of."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from guestling import output
+
+if TYPE_CHECKING:
+    from image_harness.store import Image
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `guestling image`."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    build = actions.add_parser("build", help="build an image from Debian packages, or find it built")
+    build.add_argument("name", metavar="NAME", help="tiny")
+    build.add_argument("--refresh", action="store_true", help="fetch the packages anew, for security updates")
+    listing = actions.add_parser("list", help="what is in the store")
+    show = actions.add_parser("show", help="packages, versions and checksums of one image")
+    show.add_argument("name", metavar="NAME")
+    for each in (build, listing, show):
+        output.add_format(each)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit status 1 for what could not be built or is not there, 2 for a name that is none."""
+    from image_harness.errors import HarnessError, UnknownImage
+
+    try:
+        return {"build": _build, "list": _list, "show": _show}[arguments.action](arguments)
+    except HarnessError as error:
+        output.complain(error)
+        return 2 if isinstance(error, UnknownImage) else 1
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from image_harness import images
+
+    say = output.complain if arguments.format == "table" else lambda _: None
+    built = images.build(arguments.name, say, refresh=arguments.refresh)
+    facts = {**_facts(built.image), "cached": built.cached}
+    if arguments.format == "json":
+        output.print_json(facts)
+    else:
+        output.print_pairs(facts)
+    return 0
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from image_harness import store
+
+    found = [_facts(image) for image in store.images()]
+    if arguments.format == "json":
+        output.print_json(found)
+    else:
+        columns = ("name", "digest", "suite", "kernel", "size_mb", "built")
+        output.print_rows(columns, [[facts[column] for column in columns] for facts in found])
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from image_harness import images
+
+    image = images.show(arguments.name)
+    packages = [asdict(package) for package in image.manifest.packages]
+    if arguments.format == "json":
+        output.print_json({**_facts(image), "packages": packages})
+    else:
+        output.print_pairs(_facts(image))
+        print()
+        output.print_rows(("package", "version", "sha256"), [list(package.values()) for package in packages])
+    return 0
+
+
+def _facts(image: Image) -> dict[str, object]:
+    manifest = image.manifest
+    return {
+        "name": manifest.name, "digest": manifest.digest, "suite": manifest.suite, "kernel": manifest.kernel,
+        "agent": manifest.agent, "built": manifest.built, "size_mb": round(image.size_bytes / 1e6),
+        "cmdline": manifest.cmdline, "directory": str(image.kernel.parent),
+    }  # fmt: skip

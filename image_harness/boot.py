@@ -1,0 +1,186 @@
+"""One boot, from an image and an instance to the agent's result: what `guestling boot` and the tests do.
+
+instance -> metadata service on the guest's own socket (and a drive, where the source is one) -> QEMU
+         -> the agent's events as they come -> its result -> the guest's end, and nothing left behind
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from image_harness import changes, seed, store
+from image_harness.progress import (
+    Choice,
+    Chosen,
+    Ended,
+    Requested,
+    Said,
+    Source,
+    Starting,
+    Tell,
+    nobody,
+)
+from instance_metadata.instance import Instance
+from metadata_server.access import AccessRecord
+from metadata_server.app import MetadataServer
+from metadata_server.listener import Listener, Mode
+from spawner.compute.agent_events import Result
+from spawner.compute.driver import Disk, Ending, Nic, VmSpec
+from spawner.compute.qemu import accelerator
+from spawner.compute.qemu.run_directory import RunDirectory
+from spawner.compute.qemu.vm import Vm
+from spawner.network import choose
+
+QEMU = "qemu-system-x86_64"
+MEMORY_MIB = 256
+RANDOM_SEED_BYTES = 512
+# The tiny guest powers off by itself; any other is asked to once its agent is done.
+POWER_OFF_S = 10.0
+
+
+@dataclass(frozen=True)
+class Order:
+    """What shall be booted and how. `stay`: leave the guest up until it is stopped from outside."""
+
+    image: store.Image
+    instance: Instance
+    source: Source = Source.METADATA
+    deadline_s: float = 300.0
+    list_changes: bool = False
+    stay: bool = False
+
+
+@dataclass(frozen=True)
+class Host:
+    """How guests run on this machine, found out once."""
+
+    accelerator: accelerator.Accelerator
+    network: choose.Choice
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a boot went. `result` is None when the agent never got so far as to say."""
+
+    result: Result | None
+    ending: Ending
+    requests: tuple[AccessRecord, ...]
+    console: bytes
+    took_s: float
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the guest itself said that all is well."""
+        return self.result is not None and self.result.status == "done"
+
+    @property
+    def changed(self) -> dict[str, changes.Changed] | None:
+        """The files that the boot changed, where `list_changes` asked for them and the guest could tell."""
+        return changes.parse(self.console)
+
+
+def probe_host(image: store.Image) -> Host:
+    """The accelerator and the network for guests here, seconds the first time. Raises SpawnerError."""
+    return Host(accelerator.probe(QEMU, kernel=image.kernel), choose.probe(QEMU))
+
+
+async def boot(order: Order, host: Host, tell: Tell = nobody) -> Outcome:
+    """Boot, follow, end. Raises SpawnerError where no guest can be started; one that fails is an Outcome."""
+    requests: list[AccessRecord] = []
+
+    def on_request(record: AccessRecord) -> None:
+        requests.append(record)
+        tell(Requested(record))
+
+    run = RunDirectory.create()
+    try:
+        async with _metadata(order.instance, run.metadata_socket, on_request):
+            vm = _machine(order, host, run, tell)
+            tell(Starting())
+            started_s = time.monotonic()
+            async with vm:
+                result = await _follow(vm, tell)
+                ending = await _end(vm, order, answered=result is not None)
+                console = vm.console_output()
+        tell(Ended(ending))
+        return Outcome(result, ending, tuple(requests), console, time.monotonic() - started_s)
+    finally:
+        run.remove()
+
+
+@asynccontextmanager
+async def _metadata(
+    instance: Instance, socket: Path, on_request: Callable[[AccessRecord], None]
+) -> AsyncIterator[None]:
+    """The metadata service of this one instance: the socket is its identity, nobody can ask for another's."""
+    server = MetadataServer(on_request=on_request)
+    server.instances.put(instance)
+    await server.listen(Listener(f"unix:{socket}", Mode.SOCKET, instance_id=instance.uuid))
+    try:
+        yield
+    finally:
+        await server.close()
+
+
+def _machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
+    prepared = seed.prepare(
+        order.source, order.instance, os.urandom(RANDOM_SEED_BYTES), datetime.now(UTC).date(), run.path
+    )
+    attachment = host.network.backend.attach(run.metadata_socket, run.path)
+    tell(Chosen(Choice.IMAGE, order.image.name, _image_facts(order.image)))
+    tell(Chosen(Choice.ACCELERATOR, host.accelerator.name, host.accelerator.reason))
+    tell(Chosen(Choice.NETWORK, host.network.backend.name, host.network.reason))
+    tell(Chosen(Choice.INSTANCE, order.instance.name, order.instance.uuid))
+    tell(Chosen(Choice.SOURCE, order.source.value, prepared.description))
+    return Vm(_spec(order, prepared), run, host.accelerator, [attachment], binary=QEMU)
+
+
+def _spec(order: Order, prepared: seed.Seed) -> VmSpec:
+    image = order.image
+    words = [image.manifest.cmdline]
+    words += ["guestling.tree=1"] if order.list_changes else []
+    words += ["guestling.keep=1"] if order.stay else []
+    disks = (Disk(image.disk, read_only=True) if image.disk else None, prepared.drive)
+    return VmSpec(
+        name=order.instance.name,
+        uuid=UUID(order.instance.uuid),
+        kernel=image.kernel,
+        initrd=image.initrd,
+        cmdline=" ".join(words),
+        memory_mib=MEMORY_MIB,
+        disks=tuple(disk for disk in disks if disk is not None),
+        nics=tuple(Nic(mac) for mac in order.instance.macs),
+        smbios=prepared.smbios,
+        deadline_s=order.deadline_s,
+    )
+
+
+async def _follow(vm: Vm, tell: Tell) -> Result | None:
+    """The agent's events up to its result, or to the guest's end."""
+    async for event in vm.events():
+        tell(Said(event))
+        if isinstance(event, Result):
+            return event
+    return None
+
+
+async def _end(vm: Vm, order: Order, *, answered: bool) -> Ending:
+    """The guest's end. One that has answered and does not power off by itself is asked to."""
+    if order.stay or not answered:
+        return await vm.wait()
+    try:
+        return await asyncio.wait_for(vm.wait(), POWER_OFF_S)
+    except TimeoutError:
+        return await vm.stop()
+
+
+def _image_facts(image: store.Image) -> str:
+    return f"kernel {image.manifest.kernel}, {image.size_bytes / 1e6:.0f} MB, agent {image.manifest.agent}"

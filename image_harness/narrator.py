@@ -1,0 +1,139 @@
+"""Words for what a boot tells: one line each, the same on a terminal and in a pipe, but for the colour.
+
+What comes from a guest is not trusted: control characters are escaped before anything is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from image_harness.boot import Outcome
+from image_harness.progress import (
+    Chosen,
+    Ended,
+    Happening,
+    Preparing,
+    Requested,
+    Said,
+    Starting,
+)
+from metadata_server.access import AccessRecord
+from spawner.compute.agent_events import AgentEvent, Finished, Malformed, Result, Started
+from spawner.compute.driver import Reason
+
+LABEL_WIDTH = 13
+
+
+class Tone(Enum):
+    """How a line is meant; colours are the printer's business."""
+
+    PLAIN = "plain"
+    HEADING = "heading"
+    GOOD = "good"
+    BAD = "bad"
+    WARNING = "warning"
+    QUIET = "quiet"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line to show."""
+
+    text: str
+    tone: Tone = Tone.PLAIN
+
+
+# How an outcome of the agent's looks.
+_RESULTS = {"SUCCESS": ("ok", Tone.GOOD), "WARN": ("warning", Tone.WARNING), "FAIL": ("FAILED", Tone.BAD)}
+_STATUSES = {"done": Tone.GOOD, "degraded": Tone.WARNING, "error": Tone.BAD}
+
+
+def lines(happening: Happening, at_s: float | None) -> tuple[Line, ...]:
+    """The lines for one happening, `at_s` seconds after the guest's start; many say nothing at all."""
+    match happening:
+        case Chosen():
+            why = f"  ({happening.why})" if happening.why else ""
+            return (Line(f"{happening.choice.value:<{LABEL_WIDTH}}{printable(happening.value)}{why}"),)
+        case Preparing():
+            return (Line(f"{'':<{LABEL_WIDTH}}{happening.what} ...", Tone.QUIET),)
+        case Starting():
+            return (Line(""), Line("The guest starts. Seconds since then, and who does what:", Tone.HEADING))
+        case Requested():
+            return (_at(at_s, f"guest asks      {_request(happening.record)}", Tone.QUIET),)
+        case Said():
+            return tuple(_at(at_s, line.text, line.tone) for line in _agent(happening.event))
+        case Ended() if happening.ending.reason is Reason.POWERED_OFF:
+            return (_at(at_s, "guest has powered off", Tone.PLAIN),)
+        case Ended():
+            return (_at(at_s, f"guest {happening.ending.reason.value}", Tone.BAD),)
+
+
+def _agent(event: AgentEvent) -> tuple[Line, ...]:
+    match event:
+        case Started(name=name):
+            # A module's start says nothing that its end, milliseconds later, does not.
+            return () if "/" in name else (Line(f"stage {printable(name)}", Tone.HEADING),)
+        case Finished():
+            return (_finished(event),)
+        case Result():
+            return (Line(f"the agent reports: {event.status}", _STATUSES[event.status]),)
+        case Malformed():
+            return (Line(f"the agent's channel: {printable(event.why)}", Tone.WARNING),)
+
+
+def _finished(event: Finished) -> Line:
+    word, tone = _RESULTS[event.result]
+    stage, _, module = event.name.partition("/")
+    what = (
+        f"  {printable(module.removeprefix('config-')):<22}" if module else f"stage {printable(stage)} done"
+    )
+    said = f"  {printable(event.summary)}" if event.summary else ""
+    return Line(f"{what:<24}{event.took_s * 1000:>6.0f} ms  {word}{said}", tone)
+
+
+def _request(record: AccessRecord) -> str:
+    return f"{record.method} {printable(record.path):<48} {record.status}  {record.took_ms:.1f} ms"
+
+
+def _at(at_s: float | None, text: str, tone: Tone) -> Line:
+    return Line(f"{at_s or 0.0:6.2f}  {text}", tone)
+
+
+def printable(text: str) -> str:
+    """The text on one line, with whatever could drive a terminal escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+# The stages as the agent's events name them, with what each is for.
+_STAGES = {
+    "init-local": "find the source, set up the network",
+    "init-network": "read user data; names, users, files",
+    "modules-config": "what the instance shall do",
+    "modules-final": "last scripts and words",
+}
+
+
+def outcome_lines(outcome: Outcome, report: Path) -> tuple[Line, ...]:
+    """The end of a boot: the agent's errors, seconds for each stage, the verdict, where the report lies."""
+    lines = [Line("")]
+    if outcome.result is None:
+        lines.append(Line(f"The guest never said how it went ({outcome.ending.reason.value}).", Tone.BAD))
+    else:
+        lines += [Line(f"  {printable(error)}", Tone.BAD) for error in outcome.result.errors]
+        lines += _stages(outcome.result)
+    verdict = "The guest is configured" if outcome.succeeded else "The guest is NOT configured as asked"
+    tone = Tone.GOOD if outcome.succeeded else Tone.BAD
+    lines.append(Line(f"{verdict}: {outcome.took_s:.1f} s from start to power-off.", tone))
+    lines.append(Line(f"Report: {report}"))
+    return tuple(lines)
+
+
+def _stages(result: Result) -> list[Line]:
+    lines = []
+    for name, times in result.stages.items():
+        if times.start is not None and times.finished is not None:
+            took_s = times.finished - times.start
+            lines.append(Line(f"  {printable(name):<16}{took_s:6.3f} s  {_STAGES.get(name, '')}".rstrip()))
+    return lines

@@ -1,0 +1,100 @@
+"""The report of one boot: a directory that answers "what happened, and when" after the guest is gone.
+
+events.jsonl     everything that was told, in order, with the second it was told at
+requests.jsonl   what the guest asked the metadata service
+console.log      the serial console, as the guest wrote it
+result.json      the agent's own words, absent where it had none
+boot.json        image, accelerator, network, source, seconds: what one needs to compare two boots
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from image_harness import cache
+from image_harness.boot import Outcome
+from image_harness.progress import Chosen, Ended, Happening, Preparing, Requested, Said, Starting
+from spawner.compute.driver import Ending
+
+Json = dict[str, object]
+
+
+def new_directory(name: str) -> Path:
+    """A place for a report that nobody chose a place for: below the cache, named after the minute."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return cache.home() / "reports" / f"{stamp}-{name}"
+
+
+class Report:
+    """Collects what is told; `write` makes the directory. Time counts from the guest's start."""
+
+    def __init__(self) -> None:
+        self._told: list[tuple[float, Happening]] = []
+        self._started_s: float | None = None
+
+    def tell(self, happening: Happening) -> float | None:
+        """Take it down; gives the seconds since the guest was started, None before that."""
+        now_s = time.monotonic()
+        if isinstance(happening, Starting):
+            self._started_s = now_s
+        at_s = None if self._started_s is None else now_s - self._started_s
+        self._told.append((at_s if at_s is not None else 0.0, happening))
+        return at_s
+
+    def write(self, where: Path, outcome: Outcome) -> None:
+        """Make the directory, readable by its owner only: a console may show secrets."""
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_lines(
+            where / "events.jsonl", [{"at_s": round(at_s, 3), **_as_json(told)} for at_s, told in self._told]
+        )
+        (where / "requests.jsonl").write_text("".join(f"{record.as_json()}\n" for record in outcome.requests))
+        (where / "console.log").write_bytes(outcome.console)
+        (where / "boot.json").write_text(json.dumps(self.summary(outcome), indent=1) + "\n")
+        (where / "result.json").unlink(missing_ok=True)
+        if outcome.result is not None:
+            result = msgspec.json.format(msgspec.json.encode(outcome.result), indent=1)
+            (where / "result.json").write_bytes(result + b"\n")
+
+    def summary(self, outcome: Outcome) -> Json:
+        """What was chosen and how it went, as `boot.json` has it."""
+        choices = [told for _, told in self._told if isinstance(told, Chosen)]
+        return {
+            **{choice.choice.value: {"value": choice.value, "why": choice.why} for choice in choices},
+            "succeeded": outcome.succeeded,
+            "took_s": round(outcome.took_s, 3),
+            "ending": _ending(outcome.ending),
+        }
+
+
+def _as_json(happening: Happening) -> Json:
+    match happening:
+        case Chosen():
+            return {
+                "kind": "chosen",
+                "what": happening.choice.value,
+                "value": happening.value,
+                "why": happening.why,
+            }
+        case Preparing():
+            return {"kind": "preparing", "what": happening.what}
+        case Starting():
+            return {"kind": "starting"}
+        case Requested():
+            return {"kind": "request", **json.loads(happening.record.as_json())}
+        case Said():
+            return {"kind": "agent", **msgspec.to_builtins(happening.event)}
+        case Ended():
+            return {"kind": "ended", **_ending(happening.ending)}
+
+
+def _ending(ending: Ending) -> Json:
+    return {"reason": ending.reason.value, "status": ending.status, "took_s": round(ending.took_s, 3)}
+
+
+def _write_lines(path: Path, documents: list[Json]) -> None:
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))

@@ -6,7 +6,13 @@
     ├── QemuFailed             QEMU ended before it answered, or broke off
     ├── FileRefused            a file a guest needs cannot be opened or handed over
     ├── RunDirectoryUnusable   no private directory for sockets can be made
-    └── NoNetworkBackend       no way for a guest to reach 169.254.169.254 here
+    ├── NoNetworkBackend       no way for a guest to reach 169.254.169.254 here
+    ├── StoreTooNew            the database is of a newer release
+    ├── NotEnough              a provider cannot take a claim
+    ├── GenerationConflict     a provider changed between reading and writing
+    ├── NoValidHost            no host can take a server
+    ├── NotFound               what was named is not there
+    └── Conflict               what was asked cannot be done in the present state
 
 Each carries `code`, the stable word of its fault (`error=qemu-failed`).
 """
@@ -85,3 +91,57 @@ class NoNetworkBackend(SpawnerError):
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("no network backend works here: " + "; ".join(reasons))
         self.reasons = tuple(reasons)
+
+
+class StoreTooNew(SpawnerError):
+    """A database that a newer release made: it is left alone (SP-18)."""
+
+    code = "store-too-new"
+
+    def __init__(self, url: str, found: int, known: int) -> None:
+        super().__init__(
+            f"{url}: its schema is version {found}, this release knows up to {known}. Use a newer guestling."
+        )
+
+
+class NotEnough(SpawnerError):
+    """A claim that a provider cannot take: somebody else was faster, or there never was enough."""
+
+    code = "not-enough"
+
+    def __init__(self, provider: str, resource_class: str, needed: int, free: int) -> None:
+        super().__init__(f"{provider}: {needed} {resource_class} needed, {free} free")
+
+
+class GenerationConflict(SpawnerError):
+    """A provider changed between reading and writing it: read again."""
+
+    code = "generation-conflict"
+
+    def __init__(self, provider: str, seen: int, found: int) -> None:
+        super().__init__(f"resource provider {provider}: generation {seen} was seen, it is {found} now")
+
+
+class NoValidHost(SpawnerError):
+    """No host can take a server; holds what became of each."""
+
+    code = "no-valid-host"
+
+    def __init__(self, explanation: str) -> None:
+        super().__init__("No valid host was found. There are not enough hosts available.")
+        self.explanation = explanation
+
+
+class NotFound(SpawnerError):
+    """What was named is not there, or is another project's."""
+
+    code = "not-found"
+
+    def __init__(self, what: str, name: str) -> None:
+        super().__init__(f"{what} {name} could not be found.")
+
+
+class Conflict(SpawnerError):
+    """What was asked cannot be done in the present state."""
+
+    code = "conflict"

@@ -1,0 +1,107 @@
+"""Open the store: SQLite by default, PostgreSQL by URL, the schema brought up to date on the way.
+
+Source: faults-and-threats SP-18 (busy, durable, newer schema), design section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from spawner.errors import StoreTooNew
+from spawner.store.tables import METADATA
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_MS = 30_000
+
+
+class Store:
+    """The database. `write()` is one transaction that nobody else's write can come between."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._is_sqlite = engine.dialect.name == "sqlite"
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for queries."""
+        async with self.engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: committed at the end of the block, rolled back when it raises.
+
+        On SQLite it takes the write lock at once, so that what it reads stays true until it commits.
+        """
+        async with self.engine.connect() as connection:
+            if self._is_sqlite:
+                await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            async with connection.begin() if not self._is_sqlite else _already_begun(connection):
+                yield connection
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        await self.engine.dispose()
+
+
+@asynccontextmanager
+async def _already_begun(connection: AsyncConnection) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        await connection.rollback()
+        raise
+    await connection.commit()
+
+
+def _set_pragmas(connection: Any, _record: object) -> None:
+    # The driver's own BEGIN is switched off: `Store.write` says when, and that it is IMMEDIATE.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+async def open_store(url: str) -> Store:
+    """Open a store by file path or SQLAlchemy URL (`sqlite+aiosqlite:///FILE`, `postgresql+asyncpg://...`).
+
+    Makes the tables where there are none. Raises StoreTooNew for one that a newer release made.
+    """
+    if "://" not in url:
+        Path(url).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        url = f"sqlite+aiosqlite:///{Path(url).absolute()}"
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine.sync_engine, "connect", _set_pragmas)
+    store = Store(engine)
+    try:
+        await _bring_up_to_date(store)
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+async def _bring_up_to_date(store: Store) -> None:
+    async with store.write() as connection:
+        await connection.execute(text("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"))
+        found = (await connection.execute(text("SELECT version FROM schema_version"))).scalar()
+        if found is not None and found > SCHEMA_VERSION:
+            raise StoreTooNew(str(store.engine.url), found, SCHEMA_VERSION)
+        if found is None:
+            await connection.run_sync(METADATA.create_all)
+            await connection.execute(
+                text("INSERT INTO schema_version (version) VALUES (:version)"), {"version": SCHEMA_VERSION}
+            )

@@ -1,0 +1,204 @@
+"""The tables. A name of Nova, Placement, Glance, Neutron or Cinder means here what it means there."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+METADATA = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _id() -> Column[str]:
+    return Column("id", String(36), primary_key=True)
+
+
+def _times() -> tuple[Column[float], Column[float]]:
+    return Column("created_at", Float, nullable=False), Column("updated_at", Float, nullable=True)
+
+
+# --- Placement ------------------------------------------------------------------------------------------
+
+PROVIDERS = Table(
+    "resource_providers",
+    METADATA,
+    _id(),
+    Column("name", String(200), nullable=False, unique=True),
+    # Counts every change of inventory or allocation: who claims names the generation it has seen.
+    Column("generation", Integer, nullable=False, default=0),
+)
+
+INVENTORIES = Table(
+    "inventories",
+    METADATA,
+    Column("provider_id", ForeignKey("resource_providers.id", ondelete="CASCADE"), primary_key=True),
+    Column("resource_class", String(64), primary_key=True),
+    Column("total", Integer, nullable=False),
+    Column("reserved", Integer, nullable=False, default=0),
+    Column("min_unit", Integer, nullable=False, default=1),
+    Column("max_unit", Integer, nullable=False),
+    Column("step_size", Integer, nullable=False, default=1),
+    Column("allocation_ratio", Float, nullable=False, default=1.0),
+    CheckConstraint("total >= 0 AND reserved >= 0", name="not_negative"),
+)
+
+TRAITS = Table(
+    "provider_traits",
+    METADATA,
+    Column("provider_id", ForeignKey("resource_providers.id", ondelete="CASCADE"), primary_key=True),
+    Column("trait", String(255), primary_key=True),
+)
+
+ALLOCATIONS = Table(
+    "allocations",
+    METADATA,
+    Column("consumer_id", String(36), primary_key=True),
+    Column("provider_id", ForeignKey("resource_providers.id"), primary_key=True),
+    Column("resource_class", String(64), primary_key=True),
+    Column("used", Integer, nullable=False),
+    CheckConstraint("used > 0", name="positive"),
+    Index(None, "provider_id", "resource_class"),
+)
+
+# --- Nova -----------------------------------------------------------------------------------------------
+
+HOSTS = Table(
+    "compute_hosts",
+    METADATA,
+    _id(),
+    Column("name", String(200), nullable=False, unique=True),
+    Column("zone", String(200), nullable=False, default="nova"),
+    Column("driver", String(32), nullable=False),
+    Column("disabled", Boolean, nullable=False, default=False),
+    Column("disabled_reason", Text, nullable=False, default=""),
+    *_times(),
+)
+
+FLAVORS = Table(
+    "flavors",
+    METADATA,
+    _id(),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("vcpus", Integer, nullable=False),
+    Column("ram_mib", Integer, nullable=False),
+    Column("disk_gib", Integer, nullable=False),
+    Column("ephemeral_gib", Integer, nullable=False, default=0),
+    Column("swap_mib", Integer, nullable=False, default=0),
+    Column("is_public", Boolean, nullable=False, default=True),
+    Column("description", Text, nullable=True),
+    Column("extra_specs", JSON, nullable=False, default=dict),
+    *_times(),
+)
+
+KEYPAIRS = Table(
+    "keypairs",
+    METADATA,
+    Column("user_id", String(64), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("type", String(8), nullable=False, default="ssh"),
+    Column("public_key", Text, nullable=False),
+    Column("fingerprint", String(255), nullable=False),
+    *_times(),
+)
+
+SERVER_GROUPS = Table(
+    "server_groups",
+    METADATA,
+    _id(),
+    Column("project_id", String(64), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("policy", String(32), nullable=False),
+    Column("max_server_per_host", Integer, nullable=False, default=1),
+    *_times(),
+)
+
+SERVERS = Table(
+    "servers",
+    METADATA,
+    _id(),
+    Column("name", String(255), nullable=False),
+    Column("hostname", String(255), nullable=False),
+    Column("project_id", String(64), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("vm_state", String(32), nullable=False),
+    Column("task_state", String(32), nullable=True),
+    Column("power_state", Integer, nullable=False, default=0),
+    Column("host", String(200), nullable=True),
+    Column("availability_zone", String(200), nullable=False, default=""),
+    Column("image_id", String(36), nullable=True),
+    # The flavor as it was: a flavor that is deleted or changed does not change its servers.
+    Column("flavor", JSON, nullable=False),
+    Column("key_name", String(255), nullable=True),
+    Column("public_key", Text, nullable=True),
+    Column("user_data", LargeBinary, nullable=True),
+    Column("config_drive", Boolean, nullable=False, default=False),
+    Column("metadata", JSON, nullable=False, default=dict),
+    Column("tags", JSON, nullable=False, default=list),
+    Column("security_groups", JSON, nullable=False, default=list),
+    Column("networks", JSON, nullable=False, default=list),
+    Column("files", JSON, nullable=False, default=list),
+    Column("hints", JSON, nullable=False, default=dict),
+    Column("group_id", String(36), nullable=True),
+    Column("locked", Boolean, nullable=False, default=False),
+    Column("locked_reason", Text, nullable=True),
+    Column("fault", JSON, nullable=True),
+    # What a resize must be able to go back to, and what a rescue must restore.
+    Column("old_flavor", JSON, nullable=True),
+    Column("client_token", String(255), nullable=True),
+    Column("launched_at", Float, nullable=True),
+    Column("terminated_at", Float, nullable=True),
+    *_times(),
+    UniqueConstraint("project_id", "client_token"),
+    Index(None, "host"),
+    Index(None, "project_id", "vm_state"),
+)
+
+ACTIONS = Table(
+    "server_actions",
+    METADATA,
+    Column("request_id", String(64), primary_key=True),
+    Column("server_id", String(36), nullable=False, index=True),
+    Column("action", String(64), nullable=False),
+    Column("project_id", String(64), nullable=False),
+    Column("user_id", String(64), nullable=False),
+    Column("started_at", Float, nullable=False),
+    Column("finished_at", Float, nullable=True),
+    Column("result", String(16), nullable=True),
+    Column("message", Text, nullable=True),
+    Column("host", String(200), nullable=True),
+)
+
+EVENTS = Table(
+    "events",
+    METADATA,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("time", Float, nullable=False),
+    Column("type", String(128), nullable=False),
+    Column("server_id", String(36), nullable=True, index=True),
+    Column("project_id", String(64), nullable=True),
+    Column("payload", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)

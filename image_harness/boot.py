@@ -137,7 +137,8 @@ def _machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
     attachment = host.network.backend.attach(run.metadata_socket, run.path)
     tell(Chosen(Choice.IMAGE, order.image.name, _image_facts(order.image)))
     tell(Chosen(Choice.ACCELERATOR, host.accelerator.name, host.accelerator.reason))
-    tell(Chosen(Choice.NETWORK, host.network.backend.name, host.network.reason))
+    network = host.network.backend.name
+    tell(Chosen(Choice.NETWORK, network, host.network.reason.removeprefix(f"{network}: ")))
     tell(Chosen(Choice.INSTANCE, order.instance.name, order.instance.uuid))
     tell(Chosen(Choice.SOURCE, order.source.value, prepared.description))
     return Vm(_spec(order, prepared), run, host.accelerator, [attachment], binary=QEMU)

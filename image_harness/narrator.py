@@ -24,6 +24,8 @@ from spawner.compute.agent_events import AgentEvent, Finished, Malformed, Result
 from spawner.compute.driver import Reason
 
 LABEL_WIDTH = 13
+# How much of the console is shown when there is nothing better.
+CONSOLE_LINES = 12
 
 
 class Tone(Enum):
@@ -120,6 +122,7 @@ def outcome_lines(outcome: Outcome, report: Path) -> tuple[Line, ...]:
     lines = [Line("")]
     if outcome.result is None:
         lines.append(Line(f"The guest never said how it went ({outcome.ending.reason.value}).", Tone.BAD))
+        lines += [Line(f"  console: {line}", Tone.QUIET) for line in _last_words(outcome.console)]
     else:
         lines += [Line(f"  {printable(error)}", Tone.BAD) for error in outcome.result.errors]
         lines += _stages(outcome.result)
@@ -128,6 +131,12 @@ def outcome_lines(outcome: Outcome, report: Path) -> tuple[Line, ...]:
     lines.append(Line(f"{verdict}: {outcome.took_s:.1f} s from start to power-off.", tone))
     lines.append(Line(f"Report: {report}"))
     return tuple(lines)
+
+
+def _last_words(console: bytes) -> list[str]:
+    """The end of what the console showed, without the list of changed files."""
+    shown = [line for line in console.decode(errors="replace").splitlines() if line.strip()]
+    return [printable(line)[:200] for line in shown if not line.startswith("GUESTLING-")][-CONSOLE_LINES:]
 
 
 def _stages(result: Result) -> list[Line]:

@@ -12,7 +12,8 @@ from image_harness import cpio
 def _listing(archive: bytes) -> list[str]:
     done = subprocess.run(
         ["cpio", "--list", "--verbose", "--numeric-uid-gid", "--quiet"],
-        input=archive, capture_output=True, check=True, env={"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"},
+        input=archive, capture_output=True, check=True,
+        env={"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     return done.stdout.decode().splitlines()
 

@@ -1,0 +1,67 @@
+"""From what a cloud says about the network to the files of this guest. Pure: text and maps in, files and
+notes out.
+
+    parsed = network.parse(kind, document, nics)          # raises InvalidNetwork, UnknownNic
+    for mac in network.missing_macs(parsed, nics): ...    # the caller waits for these NICs, then parses again
+    name = choose.renderer(available, profile.renderers)  # raises UnknownRenderer, NoRenderer
+    done = network.render(parsed, name, distro, have_ip=True)
+    done.files                                            # {path: File(content, mode, owner)}
+    choose.activation(activator, parsed.network)          # argv tuples, run where bring_up is asked for
+    rename.plan(parsed.network, links)                    # `ip link` argv tuples, before the files are
+    written fallback.config(links)                                # the v2 document when nobody says
+    anything
+
+`kind` is "yaml" for version 1 and 2 (by the `version` key; a `network:` key around it is unwrapped),
+"network_data.json" or "eni". `document` is the parsed YAML or JSON, for eni the text. `nics` maps the MACs
+of this machine, in lower case, to names; the caller reads /sys. Further inputs become version 1 or 2
+documents: `kernel_ip`, `ec2`.
+
+Nothing is half done: either there are files for the whole network, or an exception names every fault and
+the network that is there stays. What a renderer cannot express is a note in `Rendered.notes`, for the log.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guest_agent.network.parsing import Parsed
+    from guest_agent.network.rendered import Rendered
+
+KINDS = ("yaml", "network_data.json", "eni")
+RENDERERS = ("eni", "sysconfig", "netplan", "network-manager", "networkd")
+
+
+def parse(kind: str, document: object, nics: Mapping[str, str]) -> Parsed:
+    """The document as a checked model. Raises InvalidNetwork with every fault, or UnknownNic."""
+    from guest_agent.network import parsing
+
+    return parsing.parse(kind, document, nics)
+
+
+def render(
+    parsed: Parsed,
+    renderer: str,
+    distro: str,
+    *,
+    have_ip: bool = True,
+    netplan_features: frozenset[str] = frozenset(),
+    existing: Mapping[str, str] | None = None,
+) -> Rendered:
+    """The files of `renderer` on `distro` (as /etc/os-release names it).
+
+    `have_ip`: is there an `ip` tool (eni). `netplan_features`: of `netplan info`. `existing`: path ->
+    text of the files that sysconfig adds to, /etc/resolv.conf and /etc/sysconfig/network. Raises
+    InvalidNetwork for what this renderer cannot take at all.
+    """
+    from guest_agent.network import rendering
+
+    return rendering.render(parsed, renderer, distro, have_ip, netplan_features, existing or {})
+
+
+def missing_macs(parsed: Parsed, nics: Mapping[str, str]) -> tuple[str, ...]:
+    """MACs that the document asks for and no NIC of this machine has; wait for them before rendering."""
+    from guest_agent.network import check
+
+    return check.missing_macs(parsed.network, nics)

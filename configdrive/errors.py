@@ -9,7 +9,8 @@
     ├── AmbiguousName        one name twice in a directory
     ├── DriveLimit           a limit of `source.Limits` was crossed
     ├── DamagedEnvelope      the base64 or gzip text around an image
-    └── UnbuildableTree      what was to be put on a drive does not fit its format
+    ├── UnbuildableTree      what was to be put on a drive does not fit its format
+    └── UnwritableOutput     the drive could not be written where it was wanted
 
 Each message is `config drive: <structure> at offset <N>: what is wrong. What to do.`, and `code` is
 a stable word for programs. Source: faults-and-threats CD-01 to CD-12, G1, G2, G4.
@@ -126,3 +127,12 @@ class UnbuildableTree(DriveError):
 
     def __init__(self, path: str, problem: str, remedy: str) -> None:
         super().__init__(repr(path), None, problem, remedy)
+
+
+class UnwritableOutput(DriveError):
+    """The drive is built but cannot be put where it was wanted; what was there before is unharmed."""
+
+    code = "drive-unwritable"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(repr(path), None, reason, "Name another output, or make room for it")

@@ -50,8 +50,11 @@ def label(image: Image) -> str:
     return Volume(image.read(FIRST_DESCRIPTOR, SECTOR, "volume descriptor"), FIRST_DESCRIPTOR).label
 
 
-def read(image: Image, harvest: Harvest) -> tuple[str, str]:
-    """Put every file into `harvest`. Returns the label and where names came from. Raises DriveError."""
+def read(image: Image, harvest: Harvest) -> tuple[str, str, bool]:
+    """Put every file into `harvest`. Returns label, where names came from, whether there is Joliet.
+
+    Raises DriveError.
+    """
     primary, joliet = _volumes(image)
     if primary.size > image.limits.image_bytes:
         raise DriveLimit("volume descriptor", FIRST_DESCRIPTOR + 80, "image_bytes", image.limits.image_bytes)
@@ -59,7 +62,7 @@ def read(image: Image, harvest: Harvest) -> tuple[str, str]:
         raise TruncatedDrive("volume", 0, primary.size, image.size)
     names, root = _view(image, primary, joliet)
     _Walk(image, harvest, names).run(root)
-    return primary.label, names.kind
+    return primary.label, names.kind, joliet is not None
 
 
 def _volumes(image: Image) -> tuple[Volume, Volume | None]:

@@ -24,10 +24,10 @@ VFAT = "vfat"
 
 
 class Drive:
-    """A drive as it was read.
+    """A drive as it was read: `tree` maps paths without a leading `/` to contents.
 
-    `tree` maps paths without a leading `/` to contents; `names` says where they came from (`rock-ridge`,
-    `joliet`, `plain`, `long`, `8.3` or `directory`); `notes` are peculiarities that did no harm.
+    `names` says where the paths came from: `rock-ridge`, `joliet`, `plain`, `long`, `8.3` or `directory`.
+    `size` is that of the image in bytes. `notes` are peculiarities that did no harm.
     """
 
     def __init__(
@@ -37,14 +37,17 @@ class Drive:
         names: str,
         tree: dict[str, bytes],
         size: int,
-        notes: tuple[str, ...],
+        *,
+        has_joliet: bool = False,
     ) -> None:
         self.filesystem = filesystem
         self.label = label
         self.names = names
         self.tree = tree
         self.size = size
-        self.notes = notes
+        self.has_joliet = has_joliet
+        self.is_packed = False
+        self.notes: tuple[str, ...] = ()
 
 
 def read(
@@ -90,20 +93,22 @@ def read_image(image: Image, under: tuple[str, ...] | None = None) -> Drive:
     drive = _read_plain(in_memory(data, image.limits), under)
     if drive is None:
         raise UnknownFormat(len(data))
-    return Drive(drive.filesystem, drive.label, drive.names, drive.tree, drive.size, notes)
+    drive.is_packed = True
+    drive.notes = notes
+    return drive
 
 
 def _read_plain(image: Image, under: tuple[str, ...] | None) -> Drive | None:
     """The drive, or None where the bytes are no file system of ours."""
     harvest = Harvest(image.limits, under)
     if iso9660_reader.is_iso9660(image):
-        label, names = iso9660_reader.read(image, harvest)
-        return Drive(ISO9660, label, names, harvest.tree, image.size, ())
+        label, names, has_joliet = iso9660_reader.read(image, harvest)
+        return Drive(ISO9660, label, names, harvest.tree, image.size, has_joliet=has_joliet)
     from configdrive import vfat_reader
 
     if vfat_reader.is_vfat(image):
         root_label, names = vfat_reader.read(image, harvest)
-        return Drive(VFAT, root_label, names, harvest.tree, image.size, ())
+        return Drive(VFAT, root_label, names, harvest.tree, image.size)
     return None
 
 
@@ -148,4 +153,4 @@ def _read_directory(descriptor: int, harvest: Harvest) -> Drive:
 
     directory_reader.read(descriptor, harvest)
     size = sum(map(len, harvest.tree.values()))
-    return Drive(DIRECTORY, None, "directory", harvest.tree, size, ())
+    return Drive(DIRECTORY, None, "directory", harvest.tree, size)

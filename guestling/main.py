@@ -24,6 +24,7 @@ class Command(NamedTuple):
 
 COMMANDS: tuple[Command, ...] = (
     Command("boot", "guestling.boot", "boot an image, follow the agent, show its result"),
+    Command("drive", "guestling.drive", "build, show, verify, compare and convert config drives"),
     Command("demo", "guestling.demo", "boot a guest end to end and show what happens"),
     Command("image", "guestling.image", "build images, list them, show what they are made of"),
 )

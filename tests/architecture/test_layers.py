@@ -11,10 +11,10 @@ from tests.architecture import source_tree as tree
 # A library that is an edge of ours is imported in these files alone.
 LIBRARY_HOMES: dict[str, frozenset[str]] = {
     "aiohttp": frozenset(),
-    "pycdlib": frozenset(),
+    "pycdlib": frozenset({"configdrive/oracle.py"}),
     "sqlalchemy": frozenset(),
     "libvirt": frozenset(),
-    "qemu": frozenset(),
+    "qemu": frozenset({"spawner/compute/qemu/process.py"}),
     "netifaces": frozenset(),
     "rich": frozenset(),
 }

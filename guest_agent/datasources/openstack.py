@@ -1,0 +1,169 @@
+"""OpenStack: the documents from the metadata service, over IPv4 or link-local IPv6."""
+
+from __future__ import annotations
+
+import time
+
+from guest_agent.datasources import openstack_documents as documents
+from guest_agent.datasources.source_data import ENI, LOCAL, SourceData, dsmode_of
+from guest_agent.errors import FetchFailed, SourceUnusable
+from guest_agent.fetch import METADATA_V4, Policy
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from guest_agent.datasources.source_data import Search
+
+IPV4 = f"http://{METADATA_V4}"
+IPV6 = "http://[fe80::a9fe:a9fe%25{interface}]"
+PRODUCTS = ("OpenStack Nova", "OpenStack Compute")
+TAGS = (*PRODUCTS, "HUAWEICLOUD", "OpenTelekomCloud", "SAP CCloud VM", "Samsung Cloud Platform")
+X86 = ("i386", "i486", "i586", "i686", "x86_64")
+CRAWLS = 3  # how often data that changes under our hands is read again (GA-N12)
+
+
+def detect(search: Search) -> bool:
+    """By DMI product or chassis tag, or what a container's PID 1 was told; elsewhere than on x86 always."""
+    import os
+
+    if os.uname().machine not in X86:
+        return True
+    if search.dmi("product_name") in PRODUCTS or search.dmi("chassis_asset_tag") in TAGS:
+        return True
+    environment = (search.machine.read_bytes("/proc/1/environ") or b"").split(b"\0")
+    return b"product_name=OpenStack Nova" in environment
+
+
+def is_same_instance(search: Search, instance_id: str) -> bool:
+    """The cheap check at boot: the id is the machine's UUID (spec 1.6)."""
+    return instance_id.lower() == search.dmi("product_uuid").lower() != ""
+
+
+def read(search: Search) -> SourceData | None:
+    """What the service says. Raises SourceUnusable, FetchFailed."""
+    settings = search.settings("OpenStack")
+    policy = Policy(
+        timeout_s=_number(settings.get("timeout"), 10.0),
+        tries=int(_number(settings.get("retries"), 5)) + 1,
+    )
+    base, listing = _answering(search, settings, policy)
+    for _ in range(CRAWLS):
+        found = _crawl(search, base, listing, policy)
+        if found is not None:
+            break
+    else:
+        raise SourceUnusable(f"{base}: the instance id changes while the metadata is read")
+    _pinned(search, settings, found, base)
+    dsmode = dsmode_of((found.dsmode,))
+    if dsmode == "disabled":
+        return None
+    wants_network = str(settings.get("apply_network_config", True)).strip().lower() not in (
+        "false", "0", "off", "no",
+    )  # fmt: skip
+    class_name = "DataSourceOpenStackLocal" if search.stage == LOCAL else "DataSourceOpenStack"
+    crawled: dict[str, object] = {} if found.ec2 is None else {"ec2_metadata": found.ec2}
+    if found.network_kind and found.network_kind != ENI:
+        crawled["network_json"] = found.network
+    return SourceData(
+        name="OpenStack",
+        class_name=class_name,
+        text=f"{class_name} [{dsmode},ver=2]",
+        instance_id=found.instance_id,
+        metadata=found.metadata,
+        dsmode=dsmode,
+        user_data=found.user_data,
+        vendor_data=found.vendor_data,
+        vendor_data2=found.vendor_data2,
+        network=found.network if wants_network else None,
+        network_kind=found.network_kind if wants_network else None,
+        local_hostname=str(found.metadata.get("local-hostname") or ""),
+        public_keys=found.public_keys,
+        random_seed=found.random_seed,
+        availability_zone=str(found.metadata.get("availability_zone") or ""),
+        platform="openstack",
+        cloud_name="openstack",
+        subplatform=f"metadata ({base})",
+        seed=base,
+        launch_index=_whole(found.metadata.get("launch_index")),
+        device_names=documents.device_names(found.ec2),
+        crawled=crawled,
+        update_events=("boot-new-instance", "boot", "boot-legacy", "hotplug"),
+    )
+
+
+def addresses(search: Search, settings: Mapping[str, object]) -> list[str]:
+    """Where the service may answer: what the configuration names, else IPv4, then IPv6 on each interface."""
+    named = settings.get("metadata_urls")
+    if isinstance(named, list) and named:
+        return [str(url).rstrip("/") for url in named]
+    return [IPV4, *(IPV6.format(interface=name) for name in _interfaces(search))]
+
+
+def _interfaces(search: Search) -> list[str]:
+    """Interfaces with a link-local IPv6 address. Each line: address, number, prefix, scope, flags, name."""
+    lines = (search.machine.read_text("/proc/net/if_inet6") or "").splitlines()
+    words = (line.split() for line in lines)
+    return sorted({word[5] for word in words if len(word) == 6 and word[3] == "20" and word[5] != "lo"})
+
+
+def _answering(search: Search, settings: Mapping[str, object], policy: Policy) -> tuple[str, str]:
+    """The first address that lists versions, and its list. Waits `max_wait` seconds in all, if told to."""
+    wait_s = _number(settings.get("max_wait"), -1.0)
+    ends = time.monotonic() + (wait_s if wait_s > 0 else policy.deadline_s)
+    candidates = addresses(search, settings)
+    # With several addresses a quick look at each comes first: a silent one must not delay the boot.
+    sweeps = [policy] if len(candidates) == 1 else [policy.replace(tries=1, timeout_s=2.0), policy]
+    while True:
+        reasons: list[str] = []
+        for sweep in sweeps:
+            reasons = []
+            for base in candidates:
+                try:
+                    reply = search.web.request(f"{base}/openstack", sweep, deadline=ends)
+                except FetchFailed as error:
+                    reasons.append(error.text)
+                    continue
+                if reply.status == 200:
+                    return base, reply.body.decode("utf-8", "replace")
+                reasons.append(f"{base}/openstack: HTTP {reply.status}")
+        if wait_s <= 0 or time.monotonic() >= ends:
+            raise SourceUnusable(f"no OpenStack metadata service answers: {'; '.join(reasons)}")
+        search.web.pause_s(1.0)
+
+
+def _crawl(search: Search, base: str, listing: str, policy: Policy) -> documents.Documents | None:
+    """One pass over the documents; None when the instance changed between its first and last request."""
+
+    def get(path: str) -> bytes | None:
+        reply = search.web.request(f"{base}/{path}", policy)
+        if reply.status == 404:
+            return None
+        if reply.status != 200:
+            raise FetchFailed(f"{base}/{path}", f"HTTP {reply.status}", reply.status)
+        return reply.body
+
+    version = documents.newest(listing.splitlines()[:100])
+    found = documents.read(get, version, base, search.warn)
+    again = documents.identity(get(f"openstack/{version}/meta_data.json") or b"", base)
+    return found if again == found.instance_id else None
+
+
+def _pinned(search: Search, settings: Mapping[str, object], found: documents.Documents, base: str) -> None:
+    """With `pin: true` only the data of this machine counts (GA-N03): the SMBIOS UUID must be the uuid."""
+    if settings.get("pin") is True and found.instance_id.lower() != search.dmi("product_uuid").lower():
+        raise SourceUnusable(
+            f"{base}: the metadata is that of another machine (its uuid is not our SMBIOS UUID). "
+            "Look for a false metadata server on this network, or set datasource.OpenStack.pin to false"
+        )
+
+
+def _number(value: object, default: float) -> float:
+    try:
+        return float(str(value))
+    except ValueError:
+        return default
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -56,7 +56,7 @@ class AccountTools:
         }
         words += [flag for flag, wanted in flags.items() if wanted]
         words.append("-M" if user.no_create_home or user.system else "-m")
-        make: tuple[Action, ...] = (RunCommand(("useradd", user.name, *words)),)
+        make: tuple[Action, ...] = (RunCommand(("useradd", user.name, *words), on_failure=GO_ON),)
         if user.passwd is not None:
             make = (*make, self.set_password(user.name, user.passwd, hashed=True))
         return make
@@ -111,7 +111,7 @@ class _BusyboxTools(AccountTools):
         words = [word for option, value in options.items() if value for word in (option, value)]
         words += ["-S"] if user.system else []
         words += ["-H"] if user.no_create_home or user.system else []
-        make: list[Action] = [RunCommand(("adduser", "-D", *words, user.name))]
+        make: list[Action] = [RunCommand(("adduser", "-D", *words, user.name), on_failure=GO_ON)]
         make += [self.add_member(user.name, group) for group in user.groups]
         if user.passwd is not None or user.expiredate or user.inactive:
             make.append(

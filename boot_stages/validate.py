@@ -1,6 +1,8 @@
-"""A small JSON schema checker for the guest: the keywords that our generated schemas use, faults with paths.
+"""A small JSON schema checker for the guest: draft 4 as cloud-init uses it, every fault with its path.
 
-The guest has no jsonschema package; `tests/unit/boot_stages/test_validate.py` holds this one against it.
+The guest has no jsonschema package. Verdicts are draft 4's; of the alternatives of a `oneOf` the faults of
+the deepest place are told, of an `anyOf` the most general one and the choice itself, as cloud-init does.
+Bytes count as texts. `tests/unit/boot_stages/test_validate.py` holds this against the jsonschema package.
 """
 
 from __future__ import annotations
@@ -13,14 +15,27 @@ if TYPE_CHECKING:
     from typing import Any
 
     Schema = dict[str, Any]
-    Found = Iterator[tuple[str, str]]
+    Path = tuple[object, ...]
+    Found = Iterator["Mismatch"]
+    # A check tells a text about its own place, or the mismatches of places below it.
+    Told = Iterator["str | Mismatch"]
+
+
+class Mismatch:
+    """One place that does not fit: its path, what is wrong, and the schema and keyword that say so."""
+
+    __slots__ = ("keyword", "path", "schema", "what")
+
+    def __init__(self, path: Path, what: str, schema: Schema, keyword: str) -> None:
+        self.path = path
+        self.what = what
+        self.schema = schema
+        self.keyword = keyword
+
 
 _TYPES: dict[str, Callable[[object], bool]] = {
-    "string": lambda value: isinstance(value, str),
-    "integer": lambda value: (
-        (isinstance(value, int) and not isinstance(value, bool))
-        or (isinstance(value, float) and value.is_integer())
-    ),
+    "string": lambda value: isinstance(value, (str, bytes)),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
     "number": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
     "boolean": lambda value: isinstance(value, bool),
     "array": lambda value: isinstance(value, (list, tuple)),
@@ -30,164 +45,212 @@ _TYPES: dict[str, Callable[[object], bool]] = {
 
 
 def faults_of(value: object, schema: Schema) -> list[tuple[str, str]]:
-    """Every (path, what is wrong) of `value`; paths are dotted with list indexes: `users.0.name`."""
-    return list(_check(value, schema, ""))
+    """Every (path, what is wrong) of `value`; paths are dotted with list indexes: `users.0.name`.
+
+    An unknown name in the document itself has that name as its path.
+    """
+    found: list[tuple[str, str]] = []
+    for mismatch in _check(value, schema, ()):
+        if not mismatch.path and mismatch.keyword == "additionalProperties" and isinstance(value, dict):
+            names = [str(name) for name in _unknown_names(value, schema)]
+            found.extend(
+                (name, f"Additional properties are not allowed ({name!r} was unexpected)") for name in names
+            )
+        else:
+            found.append((_dotted(mismatch.path), mismatch.what))
+    return found
+
+
+def fits(value: object, schema: Schema) -> bool:
+    """Whether `value` has no fault at all."""
+    return next(_check(value, schema, ()), None) is None
 
 
 def deprecations_of(value: object, schema: Schema) -> list[tuple[str, str]]:
     """Every (path, what to use instead) of keys present in `value` that the schema calls deprecated."""
-    return sorted(set(_deprecated(value, schema, "")))
+    return sorted(set(_deprecated(value, schema, ())))
 
 
-def _join(path: str, step: object) -> str:
-    return f"{path}.{step}" if path else str(step)
+def _dotted(path: Path) -> str:
+    return ".".join(str(step) for step in path)
 
 
-def _check(value: object, schema: Schema, path: str) -> Found:
+def _check(value: object, schema: Schema, path: Path) -> Found:
     for keyword, argument in schema.items():
         check = _CHECKS.get(keyword)
-        if check is not None:
-            yield from check(value, argument, schema, path)
+        if check is None:
+            continue
+        for found in check(value, argument, schema, path):
+            yield found if isinstance(found, Mismatch) else Mismatch(path, found, schema, keyword)
 
 
-def _type(value: object, wanted: Any, _schema: Schema, path: str) -> Found:
+def _type(value: object, wanted: Any, _schema: Schema, _path: Path) -> Told:
     names = [wanted] if isinstance(wanted, str) else wanted
     if not any(_TYPES[name](value) for name in names):
-        yield path, f"{value!r} is not of type {', '.join(repr(name) for name in names)}"
+        yield f"{value!r} is not of type {', '.join(repr(name) for name in names)}"
 
 
 def _same(first: object, second: object) -> bool:
     return isinstance(first, bool) == isinstance(second, bool) and first == second
 
 
-def _enum(value: object, words: Any, _schema: Schema, path: str) -> Found:
+def _enum(value: object, words: Any, _schema: Schema, _path: Path) -> Told:
     if not any(_same(value, word) for word in words):
-        yield path, f"{value!r} is not one of {words!r}"
+        yield f"{value!r} is not one of {words!r}"
 
 
-def _properties(value: object, known: Any, _schema: Schema, path: str) -> Found:
+def _properties(value: object, known: Any, _schema: Schema, path: Path) -> Told:
     if isinstance(value, dict):
         for name, inner in known.items():
             if name in value:
-                yield from _check(value[name], inner, _join(path, name))
+                yield from _check(value[name], inner, (*path, name))
 
 
-def _pattern_properties(value: object, patterns: Any, _schema: Schema, path: str) -> Found:
+def _pattern_properties(value: object, patterns: Any, _schema: Schema, path: Path) -> Told:
     if isinstance(value, dict):
         for pattern, inner in patterns.items():
             for name in value:
                 if isinstance(name, str) and re.search(pattern, name):
-                    yield from _check(value[name], inner, _join(path, name))
+                    yield from _check(value[name], inner, (*path, name))
 
 
-def _additional(value: object, allowed: Any, schema: Schema, path: str) -> Found:
-    if not isinstance(value, dict):
-        return
+def _unknown_names(value: dict[object, object], schema: Schema) -> list[object]:
     known = schema.get("properties", {})
     patterns = schema.get("patternProperties", {})
-    extra = [
+    return [
         name
         for name in value
         if name not in known and not any(isinstance(name, str) and re.search(each, name) for each in patterns)
     ]
+
+
+def _additional(value: object, allowed: Any, schema: Schema, path: Path) -> Told:
+    if not isinstance(value, dict):
+        return
+    extra = _unknown_names(value, schema)
     if allowed is False and extra:
         names = ", ".join(repr(name) for name in extra)
         verb = "was" if len(extra) == 1 else "were"
-        yield path, f"Additional properties are not allowed ({names} {verb} unexpected)"
+        yield f"Additional properties are not allowed ({names} {verb} unexpected)"
     elif isinstance(allowed, dict):
         for name in extra:
-            yield from _check(value[name], allowed, _join(path, name))
+            yield from _check(value[name], allowed, (*path, name))
 
 
-def _required(value: object, names: Any, _schema: Schema, path: str) -> Found:
+def _required(value: object, names: Any, _schema: Schema, _path: Path) -> Told:
     if isinstance(value, dict):
         for name in names:
             if name not in value:
-                yield path, f"{name!r} is a required property"
+                yield f"{name!r} is a required property"
 
 
-def _items(value: object, inner: Any, schema: Schema, path: str) -> Found:
+def _items(value: object, inner: Any, schema: Schema, path: Path) -> Told:
     if not isinstance(value, (list, tuple)):
         return
     for index, each in enumerate(value):
         if isinstance(inner, dict):
-            yield from _check(each, inner, _join(path, index))
+            yield from _check(each, inner, (*path, index))
         elif index < len(inner):
-            yield from _check(each, inner[index], _join(path, index))
+            yield from _check(each, inner[index], (*path, index))
         elif schema.get("additionalItems") is False:
-            yield path, "Additional items are not allowed"
+            yield "Additional items are not allowed"
             return
 
 
-def _size(word: str, sized: type, at_least: bool) -> Callable[[object, Any, Schema, str], Found]:
-    def check(value: object, limit: Any, _schema: Schema, path: str) -> Found:
+def _size(word: str, sized: type, at_least: bool) -> Callable[[object, Any, Schema, Path], Told]:
+    def check(value: object, limit: Any, _schema: Schema, _path: Path) -> Told:
         if isinstance(value, sized):
             short = len(value) < limit  # type: ignore[arg-type]  # sized is str, list or dict
             over = len(value) > limit  # type: ignore[arg-type]
             if (at_least and short) or (not at_least and over):
-                yield path, f"{value!r} {word}"
+                yield f"{value!r} {word}"
 
     return check
 
 
-def _minimum(value: object, limit: Any, _schema: Schema, path: str) -> Found:
+def _minimum(value: object, limit: Any, _schema: Schema, _path: Path) -> Told:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value < limit:
-        yield path, f"{value!r} is less than the minimum of {limit!r}"
+        yield f"{value!r} is less than the minimum of {limit!r}"
 
 
-def _maximum(value: object, limit: Any, _schema: Schema, path: str) -> Found:
+def _maximum(value: object, limit: Any, _schema: Schema, _path: Path) -> Told:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value > limit:
-        yield path, f"{value!r} is greater than the maximum of {limit!r}"
+        yield f"{value!r} is greater than the maximum of {limit!r}"
 
 
-def _pattern(value: object, pattern: Any, _schema: Schema, path: str) -> Found:
+def _pattern(value: object, pattern: Any, _schema: Schema, _path: Path) -> Told:
     if isinstance(value, str) and not re.search(pattern, value):
-        yield path, f"{value!r} does not match {pattern!r}"
+        yield f"{value!r} does not match {pattern!r}"
 
 
-def _unique(value: object, wanted: Any, _schema: Schema, path: str) -> Found:
+def _format(value: object, name: Any, _schema: Schema, _path: Path) -> Told:
+    """The one format that can be checked without a package: a date."""
+    if name == "date" and isinstance(value, str):
+        import datetime
+
+        try:
+            datetime.date.fromisoformat(value)
+        except ValueError:
+            yield f"{value!r} is not a 'date'"
+
+
+def _unique(value: object, wanted: Any, _schema: Schema, _path: Path) -> Told:
     if wanted and isinstance(value, (list, tuple)):
         seen: list[object] = []
         for each in value:
             if any(_same(each, other) for other in seen):
-                yield path, f"{value!r} has non-unique elements"
+                yield f"{value!r} has non-unique elements"
                 return
             seen.append(each)
 
 
-def _all_of(value: object, schemas: Any, _schema: Schema, path: str) -> Found:
+def _all_of(value: object, schemas: Any, _schema: Schema, path: Path) -> Told:
     for inner in schemas:
         yield from _check(value, inner, path)
 
 
-def _any_of(value: object, schemas: Any, _schema: Schema, path: str) -> Found:
+def _any_of(value: object, schemas: Any, _schema: Schema, path: Path) -> Told:
+    """Not one fits: the most general mismatch of the alternatives, then the choice itself."""
     attempts = [list(_check(value, inner, path)) for inner in schemas]
     if all(attempts):
-        yield from _closest(value, attempts, path)
+        yield max((each for attempt in attempts for each in attempt), key=_relevance)
+        yield f"{value!r} is not valid under any of the given schemas"
 
 
-def _one_of(value: object, schemas: Any, _schema: Schema, path: str) -> Found:
+def _relevance(found: Mismatch) -> tuple[int, list[str], bool]:
+    """jsonschema's order for its best match: near the choice, later place, no choice itself."""
+    return -len(found.path), [str(step) for step in found.path], found.keyword not in {"anyOf", "oneOf"}
+
+
+def _one_of(value: object, schemas: Any, _schema: Schema, path: Path) -> Told:
+    """None fits: the deepest mismatches of all alternatives. More than one fits: the choice itself."""
     attempts = [list(_check(value, inner, path)) for inner in schemas]
     good = sum(1 for attempt in attempts if not attempt)
     if good > 1:
-        yield path, f"{value!r} is valid under each of {good} alternatives"
+        yield f"{value!r} is valid under each of {good} alternatives"
     elif good == 0:
-        yield from _closest(value, attempts, path)
+        yield from _deepest(value, [found for attempt in attempts for found in attempt])
 
 
-def _closest(value: object, attempts: list[list[tuple[str, str]]], path: str) -> Found:
-    """The alternative itself is what is wrong: cloud-init names the place of the choice, and so do we."""
-    deeper = [fault for attempt in attempts for fault in attempt if fault[0] != path]
-    hint = f" (closest: {deeper[0][0]}: {deeper[0][1]})" if deeper else ""
-    yield path, f"{value!r} is not valid under any of the given schemas{hint}"
+def _deepest(value: object, mismatches: list[Mismatch]) -> list[Mismatch]:
+    """cloud-init's choice among the mismatches of alternatives; a map's `type` says which was meant."""
+    if isinstance(value, dict) and "type" in value:
+        for found in mismatches:
+            words = found.schema.get("properties", {}).get("type", {}).get("enum", ())
+            if value["type"] in words:
+                return [found]
+        about_type = [found for found in mismatches if str(found.path[-1:]).endswith("type',)")]
+        return about_type or mismatches[:1]
+    depth = max(len(found.path) for found in mismatches)
+    return [found for found in mismatches if len(found.path) == depth]
 
 
-def _not(value: object, inner: Any, _schema: Schema, path: str) -> Found:
-    if not list(_check(value, inner, path)):
-        yield path, f"{value!r} should not be valid under {inner!r}"
+def _not(value: object, inner: Any, _schema: Schema, path: Path) -> Told:
+    if next(_check(value, inner, path), None) is None:
+        yield f"{value!r} should not be valid under {inner!r}"
 
 
-_CHECKS: dict[str, Callable[[object, Any, Schema, str], Found]] = {
+_CHECKS: dict[str, Callable[[object, Any, Schema, Path], Told]] = {
     "type": _type,
     "enum": _enum,
     "properties": _properties,
@@ -204,6 +267,7 @@ _CHECKS: dict[str, Callable[[object, Any, Schema, str], Found]] = {
     "minimum": _minimum,
     "maximum": _maximum,
     "pattern": _pattern,
+    "format": _format,
     "uniqueItems": _unique,
     "allOf": _all_of,
     "anyOf": _any_of,
@@ -212,22 +276,24 @@ _CHECKS: dict[str, Callable[[object, Any, Schema, str], Found]] = {
 }
 
 
-def _deprecated(value: object, schema: Schema, path: str) -> Found:
+def _deprecated(value: object, schema: Schema, path: Path) -> Iterator[tuple[str, str]]:
     if schema.get("deprecated"):
-        yield path, str(schema.get("deprecated_description") or "Deprecated")
+        yield _dotted(path), str(schema.get("deprecated_description") or "Deprecated")
     if isinstance(value, dict):
         for name, inner in schema.get("properties", {}).items():
             if name in value:
-                yield from _deprecated(value[name], inner, _join(path, name))
+                yield from _deprecated(value[name], inner, (*path, name))
         for pattern, inner in schema.get("patternProperties", {}).items():
             for name in value:
                 if isinstance(name, str) and re.search(pattern, name):
-                    yield from _deprecated(value[name], inner, _join(path, name))
+                    yield from _deprecated(value[name], inner, (*path, name))
     items = schema.get("items")
     if isinstance(value, (list, tuple)) and isinstance(items, dict):
         for index, each in enumerate(value):
-            yield from _deprecated(each, items, _join(path, index))
-    for word in ("anyOf", "oneOf", "allOf"):
-        for inner in schema.get(word, ()):
-            if not faults_of(value, inner):
-                yield from _deprecated(value, inner, path)
+            yield from _deprecated(each, items, (*path, index))
+    for inner in schema.get("allOf", ()):
+        yield from _deprecated(value, inner, path)
+    for word in ("anyOf", "oneOf"):
+        fitting = next((inner for inner in schema.get(word, ()) if fits(value, inner)), None)
+        if fitting is not None:
+            yield from _deprecated(value, fitting, path)

@@ -1,0 +1,38 @@
+"""The table of modules holds what the modules' files say, and nothing that has no file."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import boot_stages.modules
+from boot_stages.module import FREQUENCIES
+from boot_stages.registry import BY_NAME, MODULES, entry
+from boot_stages.stages import DEFAULT_MODULES
+
+FILES = {path.stem for path in Path(boot_stages.modules.__file__).parent.glob("*.py")} - {"__init__"}
+
+
+def test_every_file_is_in_the_table_and_every_row_has_a_file() -> None:
+    assert {row.name for row in MODULES} == FILES
+    assert len(BY_NAME) == len(MODULES)
+
+
+@pytest.mark.parametrize("row", MODULES, ids=lambda row: row.name)
+def test_a_row_says_what_the_file_says(row: Any) -> None:
+    module = row.load()
+    assert module.name == row.name
+    assert set(row.keys) == set(module.config.names())
+    assert set(row.activated_by) <= set(row.keys)
+    assert row.frequency in FREQUENCIES
+
+
+def test_every_module_stands_in_one_default_list() -> None:
+    listed = [name for names in DEFAULT_MODULES.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == set(BY_NAME)
+
+
+def test_entry_takes_every_spelling() -> None:
+    assert entry("cc_write_files.py") is entry("write-files") is BY_NAME["write_files"]
+    assert entry("nothing") is None

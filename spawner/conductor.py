@@ -1,0 +1,457 @@
+"""The conductor: the one writer of a server's state.
+
+Every change of state is one transaction that also records its event. What the conductor is about to do
+stands in the store before it does it, so that after a kill at any moment `recover` can finish it or clean
+up: see the table in its docstring.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from spawner import placement, scheduler
+from spawner.compute.node import ComputeNode
+from spawner.errors import Conflict, NotEnough, NoValidHost, SpawnerError
+from spawner.states import ACTIONS, PowerState, TaskState, VmState, why_refused
+from spawner.store import events, servers
+from spawner.store.engine import Store
+from spawner.store.servers import Server
+from spawner.store.tables import ACTIONS as ACTION_ROWS
+from spawner.store.tables import HOSTS, SERVER_GROUPS
+
+LOG = logging.getLogger(__name__)
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Caller:
+    """On whose behalf something is done, and under which request id."""
+
+    project_id: str
+    user_id: str
+    request_id: str
+
+
+class Conductor:
+    """Builds, changes and deletes servers on compute nodes.
+
+    `clock` gives seconds since 1970, `new_id` a fresh UUID as text. `create`, `act` and `delete` return when
+    the request is accepted and stored; the work goes on in a task, which `settled` waits for.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        nodes: Sequence[ComputeNode],
+        *,
+        clock: Callable[[], float],
+        new_id: Callable[[], str],
+    ) -> None:
+        self._store = store
+        self._nodes = {node.name: node for node in nodes}
+        self._clock = clock
+        self._new_id = new_id
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    # --- start and end ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Make the nodes known to placement, then recover what an earlier life left."""
+        for node in self._nodes.values():
+            await self._register(node)
+        await self.recover()
+
+    async def close(self) -> None:
+        """Stop working; guests run on, and what is unfinished is recovered at the next start."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def settled(self, server_id: str | None = None) -> None:
+        """Wait until nothing is being done to a server, or to any."""
+        while tasks := [task for key, task in self._tasks.items() if server_id in {None, key}]:
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _register(self, node: ComputeNode) -> None:
+        now = self._clock()
+        async with self._store.write() as connection:
+            known = (await connection.execute(select(HOSTS.c.id).where(HOSTS.c.name == node.name))).scalar()
+            if known is None:
+                known = self._new_id()
+                await connection.execute(
+                    insert(HOSTS).values(id=known, name=node.name, driver=node.driver, created_at=now)
+                )
+                await placement.add_provider(connection, known, node.name)
+            provider = await self._provider(connection, node.name)
+            if provider.inventories != node.inventories():
+                await placement.set_inventories(connection, known, node.inventories(), provider.generation)
+                provider = await self._provider(connection, node.name)
+            if provider.traits != node.traits():
+                await placement.set_traits(connection, known, node.traits(), provider.generation)
+
+    async def _provider(self, connection: AsyncConnection, name: str) -> placement.Provider:
+        return next(each for each in await placement.providers(connection) if each.name == name)
+
+    # --- create -----------------------------------------------------------------------------------------
+
+    async def create(self, server: Server, caller: Caller) -> Server:
+        """Accept a new server and begin to build it.
+
+        A request with the client token of an earlier one gives the server that one made.
+        """
+        async with self._store.write() as connection:
+            if server.client_token:
+                earlier = await servers.by_client_token(connection, server.project_id, server.client_token)
+                if earlier is not None:
+                    return earlier
+            await servers.add(connection, server)
+            await self._begin_action(connection, server.id, "create", caller)
+            await self._tell(connection, server, "instance.create.start")
+        self._work(server.id, self._build(server.id))
+        return server
+
+    async def explain(self, server: Server) -> scheduler.Selection:
+        """Which host would take a server, and what every other one falls to. Changes nothing."""
+        async with self._store.read() as connection:
+            return scheduler.select(
+                await self._request(connection, server, frozenset()), await self._hosts(connection)
+            )
+
+    async def _build(self, server_id: str) -> None:
+        """Schedule, claim, spawn; on another host after a failure; ERROR with the fault when none is left."""
+        failed: dict[str, str] = {}
+        while True:
+            try:
+                server = await self._place(server_id, frozenset(failed))
+            except NoValidHost as error:
+                await self._give_up(server_id, error, failed)
+                return
+            node = self._nodes[server.host or ""]
+            try:
+                await node.spawn(server)
+            except SpawnerError as error:
+                LOG.warning("server %s: %s failed: %s", server_id, node.name, error)
+                failed[node.name] = str(error)
+                await node.destroy(server_id)
+                await self._unplace(server_id, str(error))
+                if len(failed) >= MAX_ATTEMPTS:
+                    await self._give_up(server_id, error, failed)
+                    return
+                continue
+            await self._finish(
+                server_id,
+                "instance.create.end",
+                vm_state=VmState.ACTIVE,
+                power_state=PowerState.RUNNING,
+                launched_at=self._clock(),
+            )
+            return
+
+    async def _place(self, server_id: str, failed: frozenset[str]) -> Server:
+        """Choose a host and claim on it, in one transaction. Raises NoValidHost."""
+        async with self._store.write() as connection:
+            server = await servers.get(connection, server_id)
+            request = await self._request(connection, server, failed)
+            selection = scheduler.select(request, await self._hosts(connection))
+            by_name = {provider.name: provider for provider in await placement.providers(connection)}
+            for host in selection.hosts:
+                try:
+                    await placement.claim(connection, server_id, by_name[host.name], request.resources)
+                except NotEnough:
+                    # Only what one consumer may have at most can be the reason: amounts were filtered.
+                    continue
+                changes = {
+                    "host": host.name,
+                    "availability_zone": host.zone,
+                    "task_state": TaskState.SPAWNING,
+                }
+                await servers.change(connection, server_id, self._clock(), **changes)
+                await self._tell(connection, server, "instance.update", {"host": host.name})
+                return replace(
+                    server,
+                    host=host.name,
+                    availability_zone=host.zone,
+                    task_state=TaskState.SPAWNING,
+                )
+        raise NoValidHost(scheduler.explain(selection))
+
+    async def _unplace(self, server_id: str, why: str) -> None:
+        async with self._store.write() as connection:
+            server = await servers.get(connection, server_id)
+            await placement.release(connection, server_id)
+            await servers.change(
+                connection, server_id, self._clock(), host=None, task_state=TaskState.SCHEDULING
+            )
+            await self._tell(connection, server, "instance.update", {"failed_on": server.host, "why": why})
+
+    async def _give_up(self, server_id: str, error: SpawnerError, failed: Mapping[str, str]) -> None:
+        details = "\n".join(f"{host}: {why}" for host, why in failed.items())
+        if isinstance(error, NoValidHost):
+            details = "\n".join(part for part in (details, error.explanation) if part)
+        fault = {"code": 500, "message": str(error), "details": details, "created": self._clock()}
+        await self._finish(
+            server_id, "instance.create.error", vm_state=VmState.ERROR, fault=fault, failed=str(error)
+        )
+
+    async def _request(
+        self, connection: AsyncConnection, server: Server, failed: frozenset[str]
+    ) -> scheduler.Request:
+        policy, hosts, most = "", {}, 1
+        if server.group_id:
+            query = select(SERVER_GROUPS).where(SERVER_GROUPS.c.id == server.group_id)
+            group = (await connection.execute(query)).first()
+            if group is not None:
+                policy, most = group.policy, group.max_server_per_host
+                hosts = await servers.group_hosts(connection, server.group_id)
+        specs = server.flavor.extra_specs
+        return scheduler.Request(
+            resources=server.flavor.resources(),
+            zone=server.hints.get("availability_zone", ""),
+            host=server.hints.get("host", ""),
+            required_traits=frozenset(
+                name.removeprefix("trait:") for name, value in specs.items() if value == "required"
+            ),
+            forbidden_traits=frozenset(
+                name.removeprefix("trait:") for name, value in specs.items() if value == "forbidden"
+            ),
+            group_policy=policy,
+            group_hosts=hosts,
+            max_per_host=most,
+            ignore_hosts=failed,
+        )
+
+    async def _hosts(self, connection: AsyncConnection) -> list[scheduler.Host]:
+        placed = await servers.placed(connection)
+        rows = {row.name: row for row in await connection.execute(select(HOSTS))}
+        return [
+            scheduler.Host(
+                provider.name,
+                provider.id,
+                zone=rows[provider.name].zone,
+                enabled=not rows[provider.name].disabled and provider.name in self._nodes,
+                disabled_reason=rows[provider.name].disabled_reason or "its compute service is not here",
+                free={name: provider.free(name) for name in provider.inventories},
+                total={name: inventory.capacity for name, inventory in provider.inventories.items()},
+                traits=provider.traits,
+                servers=placed.get(provider.name, frozenset()),
+            )
+            for provider in await placement.providers(connection)
+            if provider.name in rows
+        ]
+
+    # --- delete and other actions -----------------------------------------------------------------------
+
+    async def delete(self, server_id: str, caller: Caller) -> None:
+        """Accept a delete, in any state and during a build. Raises NotFound, Conflict (locked)."""
+        async with self._store.write() as connection:
+            server = await servers.get(connection, server_id)
+            refused = why_refused(ACTIONS["delete"], server.vm_state, server.task_state, locked=server.locked)
+            if refused:
+                raise Conflict(refused)
+            if server.task_state is TaskState.DELETING and server_id in self._tasks:
+                return
+            await servers.change(connection, server_id, self._clock(), task_state=TaskState.DELETING)
+            await self._begin_action(connection, server_id, "delete", caller)
+            await self._tell(connection, server, "instance.delete.start")
+        before = self._tasks.pop(server_id, None)
+        self._work(server_id, self._delete(server_id, before))
+
+    async def _delete(self, server_id: str, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            before.cancel()
+            await asyncio.gather(before, return_exceptions=True)
+        async with self._store.read() as connection:
+            server = await servers.get(connection, server_id)
+        if server.host in self._nodes:
+            await self._nodes[server.host].destroy(server_id)
+        async with self._store.write() as connection:
+            await placement.release(connection, server_id)
+        await self._finish(
+            server_id,
+            "instance.delete.end",
+            vm_state=VmState.DELETED,
+            power_state=PowerState.NOSTATE,
+            terminated_at=self._clock(),
+        )
+
+    async def act(self, server_id: str, name: str, caller: Caller) -> None:
+        """Accept an action of `states.ACTIONS`. Raises NotFound, Conflict with Nova's words."""
+        action = ACTIONS[name]
+        async with self._store.write() as connection:
+            server = await servers.get(connection, server_id)
+            refused = why_refused(action, server.vm_state, server.task_state, locked=server.locked)
+            if refused:
+                raise Conflict(refused)
+            await servers.change(connection, server_id, self._clock(), task_state=action.task)
+            await self._begin_action(connection, server_id, name, caller)
+            await self._tell(connection, server, f"{action.notification}.start")
+        self._work(server_id, self._act(server, name))
+
+    async def _act(self, server: Server, name: str) -> None:
+        work, vm_state, power_state = _WORK[name]
+        notification = ACTIONS[name].notification
+        node = self._nodes[server.host or ""]
+        try:
+            await work(node, server)
+        except SpawnerError as error:
+            fault = {"code": 500, "message": str(error), "details": "", "created": self._clock()}
+            await self._finish(
+                server.id,
+                f"{notification}.error",
+                vm_state=VmState.ERROR,
+                fault=fault,
+                failed=str(error),
+            )
+            return
+        await self._finish(
+            server.id, f"{notification}.end", vm_state=vm_state, power_state=power_state, fault=None
+        )
+
+    # --- after a restart --------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Finish or clean up what a killed conductor left.
+
+        | in the store | on the node | then |
+        |---|---|---|
+        | deleting | anything | the delete is finished |
+        | building | runs | it is active |
+        | building | not there | it is built again |
+        | any task | anything | the task is forgotten, the power state is the node's |
+        | active | not there | it is stopped |
+        | none | runs | it is ended |
+        | allocation without server | | it is released |
+        """
+        async with self._store.read() as connection:
+            known = await servers.listed(connection)
+            consumers = await placement.consumers(connection)
+        power = {name: await node.running() for name, node in self._nodes.items()}
+        by_id = {server.id: server for server in known}
+        for name, guests in power.items():
+            for server_id in guests:
+                if server_id not in by_id or by_id[server_id].host != name:
+                    LOG.warning("%s runs %s, which is not its server: ending it", name, server_id)
+                    await self._nodes[name].destroy(server_id)
+        for server_id in consumers - set(by_id):
+            async with self._store.write() as connection:
+                await placement.release(connection, server_id)
+        for server in known:
+            await self._recover(server, power.get(server.host or "", {}).get(server.id))
+
+    async def _recover(self, server: Server, power: PowerState | None) -> None:
+        if server.task_state is TaskState.DELETING:
+            self._work(server.id, self._delete(server.id, None))
+        elif server.vm_state is VmState.BUILDING:
+            if power is PowerState.RUNNING:
+                await self._finish(
+                    server.id,
+                    "instance.create.end",
+                    vm_state=VmState.ACTIVE,
+                    power_state=power,
+                    launched_at=self._clock(),
+                )
+                return
+            if server.host is not None:
+                await self._nodes[server.host].destroy(server.id)
+                await self._unplace(server.id, "the spawner was restarted")
+            self._work(server.id, self._build(server.id))
+        elif server.host in self._nodes:
+            state = _STATE_OF_POWER.get(power, server.vm_state)
+            if server.vm_state in {VmState.ERROR, VmState.RESCUED, VmState.RESIZED}:
+                state = server.vm_state
+            found = PowerState.SHUTDOWN if power is None else power
+            if (state, None, found) != (server.vm_state, server.task_state, server.power_state):
+                await self._finish(server.id, "instance.update", vm_state=state, power_state=found)
+
+    # --- what all of them do ----------------------------------------------------------------------------
+
+    def _work(self, server_id: str, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        task = asyncio.create_task(run(), name=f"server {server_id}")
+        self._tasks[server_id] = task
+        task.add_done_callback(lambda done: self._forget(server_id, done))
+
+    def _forget(self, server_id: str, done: asyncio.Task[None]) -> None:
+        if self._tasks.get(server_id) is done:
+            del self._tasks[server_id]
+        if not done.cancelled() and done.exception() is not None:
+            LOG.error("server %s: its task failed", server_id, exc_info=done.exception())
+
+    async def _finish(
+        self, server_id: str, event: str, *, failed: str | None = None, **changes: object
+    ) -> None:
+        """End what is being done to a server: its state, its action and the event in one transaction."""
+        now = self._clock()
+        async with self._store.write() as connection:
+            server = await servers.get(connection, server_id)
+            await servers.change(connection, server_id, now, task_state=None, **changes)
+            await connection.execute(
+                update(ACTION_ROWS)
+                .where(ACTION_ROWS.c.server_id == server_id, ACTION_ROWS.c.finished_at.is_(None))
+                .values(
+                    finished_at=now,
+                    result="Error" if failed else "Success",
+                    message=failed,
+                    host=server.host,
+                )
+            )
+            await self._tell(connection, server, event, {"fault": failed} if failed else {})
+
+    async def _begin_action(
+        self, connection: AsyncConnection, server_id: str, action: str, caller: Caller
+    ) -> None:
+        await connection.execute(
+            insert(ACTION_ROWS).values(
+                request_id=caller.request_id,
+                server_id=server_id,
+                action=action,
+                project_id=caller.project_id,
+                user_id=caller.user_id,
+                started_at=self._clock(),
+            )
+        )
+
+    async def _tell(
+        self,
+        connection: AsyncConnection,
+        server: Server,
+        kind: str,
+        more: Mapping[str, object] | None = None,
+    ) -> None:
+        payload = {"name": server.name, "host": server.host, "state": server.vm_state.value, **(more or {})}
+        await events.record(connection, self._clock(), kind, server.id, server.project_id, payload)
+
+
+_STATE_OF_POWER = {
+    None: VmState.STOPPED,
+    PowerState.RUNNING: VmState.ACTIVE,
+    PowerState.PAUSED: VmState.PAUSED,
+    PowerState.SHUTDOWN: VmState.STOPPED,
+    PowerState.CRASHED: VmState.STOPPED,
+}
+
+_Work = Callable[[ComputeNode, Server], Awaitable[None]]
+
+# Action -> what the node is asked, and what the server is afterwards.
+_WORK: dict[str, tuple[_Work, VmState, PowerState]] = {
+    "stop": (lambda node, server: node.power_off(server.id), VmState.STOPPED, PowerState.SHUTDOWN),
+    "start": (lambda node, server: node.power_on(server), VmState.ACTIVE, PowerState.RUNNING),
+    "reboot": (lambda node, server: node.reboot(server, hard=False), VmState.ACTIVE, PowerState.RUNNING),
+    "hard-reboot": (
+        lambda node, server: node.reboot(server, hard=True),
+        VmState.ACTIVE,
+        PowerState.RUNNING,
+    ),
+    "pause": (lambda node, server: node.pause(server.id), VmState.PAUSED, PowerState.PAUSED),
+    "unpause": (lambda node, server: node.unpause(server.id), VmState.ACTIVE, PowerState.RUNNING),
+    "rebuild": (lambda node, server: node.rebuild(server), VmState.ACTIVE, PowerState.RUNNING),
+}

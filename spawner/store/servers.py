@@ -1,0 +1,179 @@
+"""Servers in the store: one typed value, and the queries on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from sqlalchemy import Row, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from spawner.errors import NotFound
+from spawner.states import PowerState, TaskState, VmState, status
+from spawner.store.tables import SERVERS
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """What a server may use, as it was when the server was made."""
+
+    id: str
+    name: str
+    vcpus: int
+    ram_mib: int
+    disk_gib: int
+    ephemeral_gib: int = 0
+    swap_mib: int = 0
+    extra_specs: Mapping[str, str] = field(default_factory=dict)
+
+    def resources(self) -> dict[str, int]:
+        """What placement counts for it."""
+        disk_gib = self.disk_gib + self.ephemeral_gib + -(-self.swap_mib // 1024)
+        return {"VCPU": self.vcpus, "MEMORY_MB": self.ram_mib, "DISK_GB": disk_gib}
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server as the store has it."""
+
+    id: str
+    name: str
+    hostname: str
+    project_id: str
+    user_id: str
+    flavor: Flavor
+    created_at: float
+    vm_state: VmState = VmState.BUILDING
+    task_state: TaskState | None = TaskState.SCHEDULING
+    power_state: PowerState = PowerState.NOSTATE
+    host: str | None = None
+    availability_zone: str = ""
+    image_id: str | None = None
+    key_name: str | None = None
+    public_key: str | None = None
+    user_data: bytes | None = None
+    config_drive: bool = False
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    networks: tuple[Mapping[str, str], ...] = ()
+    files: tuple[Mapping[str, str], ...] = ()
+    hints: Mapping[str, str] = field(default_factory=dict)
+    group_id: str | None = None
+    locked: bool = False
+    locked_reason: str | None = None
+    fault: Mapping[str, Any] | None = None
+    old_flavor: Flavor | None = None
+    client_token: str | None = None
+    launched_at: float | None = None
+    terminated_at: float | None = None
+    updated_at: float | None = None
+
+    @property
+    def status(self) -> str:
+        """The word that the API shows."""
+        return status(self.vm_state, self.task_state)
+
+
+_NAMES = tuple(each.name for each in fields(Server))
+
+
+def _to_column(value: object) -> object:
+    if isinstance(value, (VmState, TaskState)):
+        return value.value
+    if isinstance(value, PowerState):
+        return int(value)
+    if isinstance(value, Flavor):
+        return {each.name: getattr(value, each.name) for each in fields(Flavor)}
+    if isinstance(value, tuple):
+        return list(value)
+    return value
+
+
+def _from_row(row: Row[Any]) -> Server:
+    given = {name: getattr(row, name) for name in _NAMES if name != "metadata"}
+    return Server(
+        **{
+            **given,
+            "metadata": row._mapping["metadata"],  # the public name of a row's own columns
+            "vm_state": VmState(row.vm_state),
+            "task_state": TaskState(row.task_state) if row.task_state else None,
+            "power_state": PowerState(row.power_state),
+            "flavor": Flavor(**row.flavor),
+            "old_flavor": Flavor(**row.old_flavor) if row.old_flavor else None,
+            "tags": tuple(row.tags),
+            "security_groups": tuple(row.security_groups),
+            "networks": tuple(row.networks),
+            "files": tuple(row.files),
+        }
+    )
+
+
+async def add(connection: AsyncConnection, server: Server) -> None:
+    """Store a new server."""
+    values = {name: _to_column(getattr(server, name)) for name in _NAMES}
+    await connection.execute(insert(SERVERS).values(**values))
+
+
+async def get(connection: AsyncConnection, server_id: str, project_id: str | None = None) -> Server:
+    """One server that is not deleted. Raises NotFound, also for another project's."""
+    query = select(SERVERS).where(SERVERS.c.id == server_id, SERVERS.c.vm_state != VmState.DELETED.value)
+    if project_id is not None:
+        query = query.where(SERVERS.c.project_id == project_id)
+    row = (await connection.execute(query)).first()
+    if row is None:
+        raise NotFound("Instance", server_id)
+    return _from_row(row)
+
+
+async def by_client_token(connection: AsyncConnection, project_id: str, token: str) -> Server | None:
+    """The server that an earlier request with this token made."""
+    query = select(SERVERS).where(SERVERS.c.project_id == project_id, SERVERS.c.client_token == token)
+    row = (await connection.execute(query)).first()
+    return _from_row(row) if row is not None else None
+
+
+async def listed(
+    connection: AsyncConnection, *, project_id: str | None = None, host: str | None = None
+) -> tuple[Server, ...]:
+    """Servers that are not deleted, newest first."""
+    query = select(SERVERS).where(SERVERS.c.vm_state != VmState.DELETED.value)
+    if project_id is not None:
+        query = query.where(SERVERS.c.project_id == project_id)
+    if host is not None:
+        query = query.where(SERVERS.c.host == host)
+    rows = await connection.execute(query.order_by(SERVERS.c.created_at.desc(), SERVERS.c.id))
+    return tuple(_from_row(row) for row in rows)
+
+
+async def change(connection: AsyncConnection, server_id: str, now: float, **changes: object) -> None:
+    """Set some fields of a server."""
+    values = {name: _to_column(value) for name, value in changes.items()}
+    await connection.execute(
+        update(SERVERS).where(SERVERS.c.id == server_id).values(updated_at=now, **values)
+    )
+
+
+async def placed(connection: AsyncConnection) -> dict[str, frozenset[str]]:
+    """Host -> ids of the servers that are on it."""
+    query = select(SERVERS.c.id, SERVERS.c.host).where(
+        SERVERS.c.vm_state != VmState.DELETED.value, SERVERS.c.host.is_not(None)
+    )
+    found: dict[str, set[str]] = {}
+    for server_id, host in await connection.execute(query):
+        found.setdefault(host, set()).add(server_id)
+    return {host: frozenset(ids) for host, ids in found.items()}
+
+
+async def group_hosts(connection: AsyncConnection, group_id: str) -> dict[str, int]:
+    """Host -> how many members of a server group are on it."""
+    query = select(SERVERS.c.host).where(
+        SERVERS.c.group_id == group_id,
+        SERVERS.c.vm_state != VmState.DELETED.value,
+        SERVERS.c.host.is_not(None),
+    )
+    found: dict[str, int] = {}
+    for host in (await connection.execute(query)).scalars():
+        found[host] = found.get(host, 0) + 1
+    return found

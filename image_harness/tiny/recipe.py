@@ -81,6 +81,7 @@ LINKS = {
     "usr/lib64/ld-linux-x86-64.so.2": "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
     "usr/bin/python3": PYTHON,
     "etc/mtab": "/proc/mounts",
+    **{f"usr/bin/{name}": "cloud-init" for name in ("cloud-id", "cloud-init-per", "ds-identify")},
 }  # fmt: skip
 
 DIRECTORIES = {

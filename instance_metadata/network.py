@@ -104,15 +104,21 @@ class NetworkConfig:
 
 def parse_network(fields: Fields) -> NetworkConfig:
     """The `network` (or `network_data`) field. Faults go to `fields`; what is wrong is left out."""
-    links = [link for entry in fields.entries("links") if (link := _link(entry)) is not None]
-    _check_links(fields, links)
+    links: list[Link] = []
+    for entry in fields.entries("links"):
+        link = _link(entry)
+        if link is not None:
+            _check_unique(entry, link, links)
+            links.append(link)
+    _check_references(fields, links)
     known = {link.id for link in links}
-    networks = []
+    networks: list[Network] = []
     for i, entry in enumerate(fields.entries("networks")):
         network = _network(entry, i, known)
         if network is not None:
+            if any(network.id == other.id for other in networks):
+                entry.fault("id", "used by another network", "Give each network its own id")
             networks.append(network)
-    _check_unique_networks(fields, networks)
     dns = _services(fields)
     fields.finish(("links", "networks", "services"))
     return NetworkConfig(tuple(links), tuple(networks), dns)
@@ -154,8 +160,9 @@ def _link(entry: Fields) -> Link | None:
 
 
 def _bond(entry: Fields) -> tuple[tuple[str, ...], dict[str, Json]]:
-    entry.required("bond_links")
     members = entry.texts("bond_links")
+    if not members:
+        entry.fault("bond_links", "a bond without members", "Name the links it joins")
     if entry.required("bond_mode"):
         mode = entry.choice("bond_mode", BOND_MODES, BOND_MODES[0])
     else:
@@ -175,23 +182,22 @@ def _vlan(entry: Fields) -> tuple[int | None, str | None]:
     return (number, link) if all(given) else (None, None)
 
 
-def _check_links(fields: Fields, links: list[Link]) -> None:
-    seen: set[str] = set()
-    macs: set[str] = set()
+def _check_unique(entry: Fields, link: Link, others: list[Link]) -> None:
+    """Two links of one id, or two cards of one MAC, get the same addresses in the guest."""
+    if any(link.id == other.id for other in others):
+        entry.fault("id", "used by another link", "Give each link its own id")
+    if link.type == "phy" and any(link.mac == other.mac for other in others if other.type == "phy"):
+        entry.fault("ethernet_mac_address", "used by another link", "Give each card its own")
+
+
+def _check_references(fields: Fields, links: list[Link]) -> None:
     ids = {link.id for link in links}
-    for i, link in enumerate(links):
-        if link.id in seen:
-            fields.fault(f"links[{i}].id", "used by another link", "Give each link its own id")
-        seen.add(link.id)
-        if link.type == "phy" and link.mac in macs:
-            fields.fault(f"links[{i}].ethernet_mac_address", "used by another link", "Give each card its own")
-        if link.type == "phy":
-            macs.add(link.mac)
-        if link.type == "bond" and not link.bond_links:
-            fields.fault(f"links[{i}].bond_links", "a bond without members", "Name the links it joins")
+    for link in links:
         for member in (*link.bond_links, *([link.vlan_link] if link.vlan_link else [])):
             if member not in ids or member == link.id:
-                fields.fault(f"links[{i}]", "names a link that does not exist", "Use the id of another link")
+                fields.fault(
+                    "links", f"`{link.id}` names a link that does not exist", "Use the id of another link"
+                )
 
 
 def _network(entry: Fields, index: int, links: set[str]) -> Network | None:
@@ -316,11 +322,3 @@ def _services(fields: Fields) -> tuple[str, ...]:
             found.append(address)
         entry.finish(("type", "address"))
     return tuple(found)
-
-
-def _check_unique_networks(fields: Fields, networks: list[Network]) -> None:
-    seen: set[str] = set()
-    for i, network in enumerate(networks):
-        if network.id in seen:
-            fields.fault(f"networks[{i}].id", "used by another network", "Give each network its own id")
-        seen.add(network.id)

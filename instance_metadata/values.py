@@ -154,9 +154,9 @@ def parse_files(fields: Fields) -> tuple[File, ...]:
             entry.required("content")
         content = parse_bytes(entry, "content")
         entry.finish(("path", "content", "content_base64"))
-        if given and (not path.startswith("/") or ".." in path.split("/")):
+        if path and (not path.startswith("/") or ".." in path.split("/")):
             entry.fault("path", "not an absolute path", "Start it with '/' and leave '..' out")
-        elif given and content is not None:
+        elif given and path and content is not None:
             files.append(File(path, content))
     if sum(len(file.content) for file in files) > MAX_FILES_BYTES:
         fields.fault("files", "more than 64 MiB in all", "Let the guest download large files")

@@ -23,7 +23,7 @@ from metadata_server.catalogue import Catalogue
 from metadata_server.endpoint import Endpoint
 from metadata_server.errors import BadListener
 from metadata_server.limiter import Limiter, Rate
-from metadata_server.listener import WELL_KNOWN_HOSTS, Listener
+from metadata_server.listener import Listener
 from metadata_server.pages import Options
 from metadata_server.passwords import MemoryPasswords, Passwords
 from metadata_server.protocol import GuestServer, Limits
@@ -145,7 +145,7 @@ class MetadataServer:
         return Context(
             options=self.settings.options,
             token_keys=self.services.token_keys,
-            hosts=allowed_hosts(listener, local, WELL_KNOWN_HOSTS),
+            hosts=allowed_hosts(listener, local),
             neutron_safe=listener.neutron_safe,
             legacy_methods=self.settings.legacy_methods,
             tokens_everywhere=self.settings.tokens_everywhere,

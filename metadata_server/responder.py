@@ -16,7 +16,7 @@ from instance_metadata.fields import is_json
 from instance_metadata.instance import Instance
 from metadata_server import paths, tokens
 from metadata_server.http import NOT_FOUND, UNAVAILABLE, Request, Response, error
-from metadata_server.listener import Listener, Mode
+from metadata_server.listener import WELL_KNOWN_HOSTS, Listener, Mode
 from metadata_server.pages import Kind, Options, Page, Tree, root_listing
 
 MAX_PASSWORD_BYTES = 1020
@@ -26,7 +26,7 @@ MAX_REPORT_BYTES = 16 << 10
 TOKEN_PATH = "/latest/api/token"  # noqa: S105  # a path
 TOKEN_HEADER = "x-aws-ec2-metadata-token"  # noqa: S105  # a header's name
 TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
-REPORT_PATH = "/openstack/latest/x_report"
+REPORT = "latest/x_report"
 _READ = ("GET", "HEAD")
 _FORWARDED = ("x-forwarded-for", "forwarded", "via")
 
@@ -129,7 +129,7 @@ def _answer(request: Request, path: str | None, tree: Tree | None, now_s: float,
     if not tree.instance.ready:
         return UNAVAILABLE
     if path == "/openstack" or path.startswith("/openstack/"):
-        return _openstack(request, path[11:], tree, now_s, context)
+        return _openstack(request, path.removeprefix("/openstack").removeprefix("/"), tree, now_s, context)
     if path.startswith("/nocloud/") and "nocloud" in context.options.profiles:
         return _read(request, context, lambda: _conditional(request, tree.nocloud(path[9:]), context))
     if "ec2" not in context.options.profiles:
@@ -154,13 +154,11 @@ def _host_name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def allowed_hosts(
-    listener: Listener, local_address: str | None, well_known: frozenset[str]
-) -> frozenset[str] | None:
+def allowed_hosts(listener: Listener, local_address: str | None) -> frozenset[str] | None:
     """The names a request may call this listener by; None where a signature proves who is asking."""
     if listener.mode in (Mode.PROXY, Mode.LB):
         return None
-    names = {*well_known, *(host.lower() for host in listener.hosts)}
+    names = {*WELL_KNOWN_HOSTS, *(host.lower() for host in listener.hosts)}
     if local_address is None:
         return frozenset({*names, "localhost", ""})
     address = local_address.partition("%")[0].lower()
@@ -195,11 +193,10 @@ def page_headers(page: Page) -> tuple[tuple[str, str], ...]:
     return (("ETag", page.etag), ("Cache-Control", "private, max-age=0"))
 
 
-def _openstack(request: Request, path: str, tree: Tree, now_s: float, context: Context) -> Outcome:
+def _openstack(request: Request, below: str, tree: Tree, now_s: float, context: Context) -> Outcome:
     if context.tokens_everywhere and (refused := _token_refusal(request, tree, now_s, context)) is not None:
         return refused
-    below = path.removeprefix("/")
-    if path == REPORT_PATH[10:] and context.reports:
+    if below == REPORT and context.reports:
         return _report(request)
     page = tree.openstack(below, datetime.fromtimestamp(now_s, UTC).date())
     if page is None:

@@ -35,7 +35,7 @@ class Rendered(Value):
 
 
 class Script(Value):
-    """To be stored 0700 in `folder`: `scripts`, `scripts/vendor` of the instance, or `per-boot` and its like."""
+    """To be stored 0700 in `folder`: `scripts` or `scripts/vendor` of the instance, or `per-boot` and so."""
 
     folder: str
     filename: str

@@ -30,12 +30,14 @@ SOURCES = (
     Source("NoCloud", "DataSourceNoCloud", LOCAL, "nocloud"),
     Source("ConfigDrive", "DataSourceConfigDrive", LOCAL, "config_drive"),
     Source("OpenStack", "DataSourceOpenStackLocal", LOCAL, "openstack"),
+    Source("Ec2", "DataSourceEc2Local", LOCAL, "ec2"),
     Source("NoCloud", "DataSourceNoCloudNet", NETWORK, "nocloud"),
     Source("OpenStack", "DataSourceOpenStack", NETWORK, "openstack"),
+    Source("Ec2", "DataSourceEc2", NETWORK, "ec2"),
     Source("None", "DataSourceNone", NETWORK, "none"),
 )
 
-DEFAULT_LIST = ("NoCloud", "ConfigDrive", "OpenStack", "None")
+DEFAULT_LIST = ("NoCloud", "ConfigDrive", "OpenStack", "Ec2", "None")
 
 
 def candidates(listed: Iterable[object], stage: str) -> tuple[Source, ...]:

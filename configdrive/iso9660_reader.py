@@ -155,6 +155,7 @@ class _Walk:
             raise DamagedDrive(structure, block * SECTOR, "it does not begin with the records `.` and `..`")
         if (records[0].block, records[0].length) != (block, length):
             raise DamagedDrive(structure, block * SECTOR, "its own `.` record gives another place or length")
+        self._names.check(records[1])
         for record in records[2:]:
             check_flags(record)
             entry = self._names.entry(record)

@@ -33,7 +33,7 @@ class Record:
         if len(data) < 34 or 33 + data[32] > len(data):
             raise DamagedDrive(structure, offset, "it is shorter than what it holds")
         self.offset = offset
-        self.block = both_endian(data, 2, structure, offset) + data[1]
+        self.block = both_endian(data, 2, structure, offset)
         self.length = both_endian(data, 10, structure, offset)
         self.flags = data[25]
         self.name = data[33 : 33 + data[32]]
@@ -41,8 +41,9 @@ class Record:
         area_start = 33 + len(self.name) + (1 - len(self.name) % 2)
         self.area = data[area_start:]
         self.area_offset = offset + area_start
-        if data[26] or data[27]:
-            raise DamagedDrive(structure, offset, "its file is interleaved, which no writer of drives does")
+        if data[1] or data[26] or data[27]:
+            problem = "it has extended attributes or is interleaved, which no writer of drives does"
+            raise DamagedDrive(structure, offset, problem)
 
     @property
     def is_directory(self) -> bool:
@@ -60,7 +61,14 @@ class Entry:
         self.is_directory = is_directory
 
 
-class RockRidgeNames:
+class _Names:
+    """What the three ways have in common."""
+
+    def check(self, record: Record) -> None:
+        """Raises DriveError where the record of a directory itself, `.` or `..`, is damaged."""
+
+
+class RockRidgeNames(_Names):
     """Names and kinds as the Rock Ridge entries give them. `skip` is what the SP entry says."""
 
     kind = "rock-ridge"
@@ -68,6 +76,10 @@ class RockRidgeNames:
     def __init__(self, image: Image, skip: int) -> None:
         self._image = image
         self._skip = skip
+
+    def check(self, record: Record) -> None:
+        """Raises DriveError."""
+        rock_ridge.attributes(self._image, record.area[self._skip :], record.area_offset + self._skip)
 
     def entry(self, record: Record) -> Entry | None:
         """The entry of `record`; None where a moved directory was put. Raises DriveError."""
@@ -83,7 +95,7 @@ class RockRidgeNames:
         return Entry(record, name, record.block, record.length, record.is_directory)
 
 
-class JolietNames:
+class JolietNames(_Names):
     """Names in UCS-2, big-endian."""
 
     kind = "joliet"
@@ -97,7 +109,7 @@ class JolietNames:
         return Entry(record, _without_version(name), record.block, record.length, record.is_directory)
 
 
-class PlainNames:
+class PlainNames(_Names):
     """Names of the bare standard, in lower case."""
 
     kind = "plain"

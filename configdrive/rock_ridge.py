@@ -96,11 +96,12 @@ def _entries(image: Image, area: bytes, offset: int) -> Iterator[tuple[bytes, by
         while position + 4 <= len(area):
             tag, length, at = area[position : position + 2], area[position + 2], offset + position
             if tag[:1] == b"\0":
+                if area[position:].strip(b"\0"):
+                    raise DamagedDrive("Rock Ridge entry", at, "bytes follow where the entries end")
                 break
-            if length < 4 or position + length > len(area):
-                raise DamagedDrive(
-                    "Rock Ridge entry", at, f"its length {length} does not fit the system use area"
-                )
+            if length < 4 or position + length > len(area) or not (tag.isascii() and tag.isalnum()):
+                problem = f"its tag {tag!r} or its length {length} is impossible"
+                raise DamagedDrive("Rock Ridge entry", at, problem)
             body = area[position + 4 : position + length]
             if tag == b"ST":
                 return

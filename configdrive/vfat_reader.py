@@ -33,6 +33,7 @@ class Layout:
         self.copies = boot[16]
         self.root_bytes = _word(boot, 17) * ENTRY
         sectors = _word(boot, 19) or _long(boot, 32)
+        self.media = boot[21]
         fat_sectors = _word(boot, 22) or _long(boot, 36)
         self.size = sectors * self.sector
         self.fat_at = reserved * self.sector
@@ -71,6 +72,10 @@ class Table:
             if copy[:used] != copies[0][:used]:
                 offset = layout.fat_at + number * layout.fat_bytes
                 raise DamagedDrive("file allocation table", offset, "its copies differ")
+        if copies[0][0] != layout.media:
+            raise DamagedDrive(
+                "file allocation table", layout.fat_at, "it does not begin with the media byte"
+            )
         self._data = copies[0]
         self._layout = layout
         self._taken = bytearray(layout.clusters + 2)
@@ -157,16 +162,18 @@ class _Walk:
     def run(self) -> str | None:
         """Walk from the root; returns the label kept there. Raises DriveError."""
         root, at = self._root()
-        self._pending: list[tuple[str, int, int]] = []
-        self._directory("", root, at)
+        # Path, first cluster, that of the parent (0: the root), offset of the entry that leads there.
+        self._pending: list[tuple[str, int, int, int]] = []
+        self._directory("", 0, root, at)
         while self._pending:
-            path, cluster, offset = self._pending.pop()
+            path, cluster, parent, offset = self._pending.pop()
             data, at = self._clusters(cluster, f"directory {path!r}", offset)
-            if data[:11] != b".          " or data[32:43] != b"..         ":
-                raise DamagedDrive(
-                    f"directory {path!r}", at[0], "it does not begin with the entries `.` and `..`"
-                )
-            self._directory(path, data, at)
+            own, up = data[:ENTRY], data[ENTRY : 2 * ENTRY]
+            is_whole = own[:11] == b".          " and up[:11] == b"..         "
+            if not is_whole or (self._first_cluster(own), self._first_cluster(up)) != (cluster, parent):
+                problem = "it does not begin with its own entries `.` and `..`"
+                raise DamagedDrive(f"directory {path!r}", at[0], problem)
+            self._directory(path, cluster, data, at)
         return _root_label(root)
 
     def _root(self) -> tuple[bytes, list[int]]:
@@ -185,33 +192,35 @@ class _Walk:
     def _place(self, cluster: int) -> int:
         return self._layout.data_at + (cluster - 2) * self._layout.cluster
 
-    def _directory(self, path: str, data: bytes, places: list[int]) -> None:
+    def _directory(self, path: str, own: int, data: bytes, places: list[int]) -> None:
         names = Names()
         for entry, offset in _entries(data, places, len(data) // len(places)):
             if entry[0] in {_FREE, _END}:
                 names.expect_nothing(offset)
-                if entry[0] == _END:
-                    return
             elif entry[11] & 0x3F == _LONG:
                 names.long_part(entry, offset)
             elif entry[11] & _VOLUME:
                 names.expect_nothing(offset)
             elif entry[:1] != b"." or entry[:11].rstrip() not in {b".", b".."}:
-                self._entry(path, names.take(entry, offset), entry, offset)
+                self._entry(path, own, names.take(entry, offset), entry, offset)
                 self.has_only_short_names &= not names.was_long
+        names.expect_nothing(places[-1])
 
-    def _entry(self, path: str, name: str, entry: bytes, offset: int) -> None:
+    def _entry(self, path: str, parent: int, name: str, entry: bytes, offset: int) -> None:
         inner = f"{path}/{name}" if path else name
         # Clusters of unwanted entries are not followed, so crossed chains there go unseen.
         if not self._harvest.is_wanted(inner):
             return
         self._harvest.enter(inner, offset)
-        high = _word(entry, 20) << 16 if self._layout.bits == 32 else 0
-        cluster = high | _word(entry, 26)
+        cluster = self._first_cluster(entry)
         if entry[11] & _DIRECTORY:
-            self._pending.append((inner, cluster, offset))
+            self._pending.append((inner, cluster, parent, offset))
         else:
             self._file(inner, cluster, _long(entry, 28), offset)
+
+    def _first_cluster(self, entry: bytes) -> int:
+        high = _word(entry, 20) << 16 if self._layout.bits == 32 else 0
+        return high | _word(entry, 26)
 
     def _file(self, path: str, first: int, length: int, offset: int) -> None:
         structure = f"entry {path!r}"
@@ -231,8 +240,14 @@ class _Walk:
 
 
 def _entries(data: bytes, places: list[int], size: int) -> Iterator[tuple[bytes, int]]:
+    """(entry, offset) up to and with the one that ends the directory. Raises DamagedDrive."""
     for position in range(0, len(data), ENTRY):
-        yield data[position : position + ENTRY], places[position // size] + position % size
+        offset = places[position // size] + position % size
+        yield data[position : position + ENTRY], offset
+        if data[position] == _END:
+            if data[position:].strip(b"\0"):
+                raise DamagedDrive("directory", offset, "entries follow where it ends")
+            return
 
 
 def _root_label(root: bytes) -> str | None:

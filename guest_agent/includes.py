@@ -1,4 +1,4 @@
-"""`#include` and `#include-once`: which addresses a part names, and which of them we refuse."""
+"""`#include` and `#include-once`: which addresses a part names, which we refuse, and what is kept of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from guest_agent.limits import Limits
+    from guest_agent.machine import Machine
+    from guest_agent.parts import Fetch
 
 ONCE, ALWAYS = "#include-once", "#include"
 SCHEMES = ("http://", "https://")
@@ -36,4 +38,46 @@ def refusal(url: str, chain: tuple[str, ...], fetched: int, limits: Limits) -> s
         return f"more than {limits.include_depth} includes inside each other (include_depth)"
     if fetched >= limits.include_urls:
         return f"more than {limits.include_urls} addresses (include_urls)"
+    return None
+
+
+def fetcher(machine: Machine, instance_directory: str) -> Fetch:
+    """How a boot fetches: over HTTP, and what `#include-once` named only once for each instance.
+
+    The copy (0600, in the instance's data/urlcache) is on the disk before it is used (GA-P09).
+    """
+    web = None
+
+    def fetch(url: str, once: bool) -> bytes:
+        nonlocal web
+        place = f"{instance_directory}/data/urlcache/{_cache_name(url)}"
+        if once:
+            kept = machine.read_bytes(place)
+            if kept is not None:
+                return kept
+        if web is None:
+            from guest_agent.fetch import web_for
+
+            web = web_for(machine)
+        body = web.include(url, _client_certificate(machine, instance_directory))
+        if once:
+            machine.write(place, body, 0o600)
+        return body
+
+    return fetch
+
+
+def _cache_name(url: str) -> str:
+    """The file name cloud-init gives the copy: the MD5 of the address."""
+    import hashlib
+
+    return hashlib.md5(url.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+def _client_certificate(machine: Machine, instance_directory: str) -> tuple[str, str] | None:
+    """Certificate and key for servers that ask for them, of the instance or of the image."""
+    for directory in (instance_directory, "/var/lib/cloud"):
+        names = (f"{directory}/data/ssl/cert.pem", f"{directory}/data/ssl/key.pem")
+        if all(machine.exists(name) for name in names):
+            return machine.path(names[0]), machine.path(names[1])
     return None

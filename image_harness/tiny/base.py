@@ -10,14 +10,11 @@ from pathlib import Path, PurePosixPath
 
 from image_harness import cpio, debian, programs
 from image_harness.errors import BadImage
+from image_harness.guest_python import DIST_PACKAGES, LOADER, GuestPython
 from image_harness.tiny import kernel, recipe
 
 OWN_FILES = Path(__file__).parent / "root"
-COMPILER = Path(__file__).parent / "compile.py"
-_LOADER = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
-_LIBRARIES = "usr/lib/x86_64-linux-gnu"
 _LIBRARY = f"usr/lib/{recipe.PYTHON}"
-_DIST_PACKAGES = "usr/lib/python3/dist-packages"
 
 
 def fetch(work: Path) -> tuple[debian.Package, ...]:
@@ -31,27 +28,16 @@ def fetch(work: Path) -> tuple[debian.Package, ...]:
     return packages
 
 
-def lay_out(work: Path, packages: Iterable[debian.Package]) -> Path:
-    """The guest's root directory as far as it comes from packages, at `work/root`, Python compiled."""
-    root = work / "root"
+def lay_out(work: Path, root: Path, packages: Iterable[debian.Package]) -> None:
+    """Fill `root`, the guest's root directory, as far as it comes from packages; Python is compiled."""
     for package in packages:
         for path, source in _kept(work / "unpacked" / package.name, package.name):
             target = root / path
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
-    compile_trees(root, root, "sourceless", f"/{_LIBRARY}", f"/{_DIST_PACKAGES}")
-    _check_libraries(root)
-    return root
-
-
-def compile_trees(interpreter: Path, root: Path, form: str, *trees: str) -> None:
-    """Compile trees below `root` with the Python below `interpreter`, started through that root's own loader.
-
-    `form`: see compile.py.
-    """
-    python = [str(interpreter / _LOADER), "--library-path", str(interpreter / _LIBRARIES)]
-    python += [str(interpreter / "usr/bin" / recipe.PYTHON), "-sSB", str(COMPILER)]
-    programs.run([*python, str(root), form, *trees], env={"PYTHONHOME": str(interpreter / "usr")})
+    python = GuestPython(root, recipe.PYTHON)
+    python.compile(root, "sourceless", f"/{_LIBRARY}", f"/{DIST_PACKAGES}")
+    _check_libraries(root, python)
 
 
 def entries(root: Path, unpacked_kernel: Path) -> Iterator[cpio.Entry]:
@@ -106,19 +92,15 @@ def _left_out(path: str) -> bool:
     return any(fnmatch.fnmatchcase(first, pattern) for pattern in recipe.PYTHON_LEFT_OUT)
 
 
-def _check_libraries(root: Path) -> None:
+def _check_libraries(root: Path, python: GuestPython) -> None:
     """Each program and library finds all it is linked against. Raises BadImage naming what is missing."""
-    loader = [str(root / _LOADER), "--library-path", str(root / _LIBRARIES), "--list"]
-    linked = [path for path in sorted(root.rglob("*")) if path.is_file() and _is_linked(path)]
-    for path in linked:
-        listing = programs.run([*loader, str(path)])
-        missing = [line.split()[0] for line in listing.splitlines() if "not found" in line]
-        if missing:
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and _is_linked(path) and (missing := python.missing_libraries(path)):
             raise BadImage(path, f"its libraries are not in the recipe: {', '.join(missing)}")
 
 
 def _is_linked(path: Path) -> bool:
-    if path.name in {"busybox", Path(_LOADER).name}:
+    if path.name in {"busybox", Path(LOADER).name}:
         return False
     with path.open("rb") as stream:
         return stream.read(4) == b"\x7fELF"

@@ -1,4 +1,4 @@
-"""The tiny image itself: what is in it, that it is made the same every time, that asking again costs nothing."""
+"""The tiny image itself: what is in it, that it is the same every time, that asking again costs nothing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from image_harness import cache, cpio, images, store
-from image_harness.tiny import agent, base, build
+from image_harness import agent, images, layers, store
+from image_harness.tiny import build
 
 pytestmark = pytest.mark.boot
 
@@ -18,7 +18,8 @@ def _listing(initrd: Path) -> dict[str, str]:
     """path -> mode and owner, of the first archive of the initramfs."""
     done = subprocess.run(
         ["cpio", "--list", "--verbose", "--numeric-uid-gid", "--quiet"],
-        input=initrd.read_bytes(), capture_output=True, check=True, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+        input=initrd.read_bytes(), capture_output=True, check=True,
+        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     rows = [line.split(maxsplit=8) for line in done.stdout.decode().splitlines()]
     return {row[8].split(" -> ")[0]: f"{row[0]} {row[2]}:{row[3]}" for row in rows}
@@ -40,7 +41,7 @@ def test_secrets_and_programs_have_the_right_modes(tiny: store.Image) -> None:
     assert listing["tmp"] == "drwxrwxrwt 0:0"
     assert listing["root"] == "drwx------ 0:0"
     assert listing["init"] == listing["usr/bin/cloud-init"] == "-rwxr-xr-x 0:0"
-    assert {owner for owner in (row.split()[1] for row in listing.values())} == {"0:0", "0:42"}
+    assert {row.split()[1] for row in listing.values()} == {"0:0", "0:42"}
 
 
 def test_nothing_is_compiled_in_the_guest(tiny: store.Image) -> None:
@@ -61,8 +62,8 @@ def test_asking_again_costs_less_than_50_ms(tiny: store.Image) -> None:
 
 
 def test_packing_twice_gives_the_same_bytes(tiny: store.Image) -> None:
-    layer = next(path for path in (cache.home() / "bases").glob(f"{build.recipe_digest()}-*") if path.is_dir())
-    with cache.scratch() as one, cache.scratch() as other:
-        assert agent.archive(layer / "root", one) == agent.archive(layer / "root", other)
-    own = list(base.own_files())
-    assert cpio.archive(own) == cpio.archive(reversed(own))
+    (newest, *_) = layers.bases(build.plan())
+    assert tiny.initrd is not None
+    packed = build.agent_archive(newest)
+    assert packed == build.agent_archive(newest)
+    assert tiny.initrd.read_bytes() == (newest / "base.cpio").read_bytes() + packed

@@ -1,6 +1,6 @@
 """Run by the guest's own Python while the image is built: compile source trees, so that the guest never does.
 
-usage: compile.py ROOT sourceless|beside TREE...    (TREE below ROOT, as the guest sees it)
+usage: precompile.py ROOT sourceless|beside TREE...    (TREE below ROOT, as the guest sees it)
 
 `sourceless` puts `x.pyc` in the place of `x.py`, for code that nobody edits in a guest; `beside` keeps the
 source and puts the result into `__pycache__` marked "never check", so that tracebacks still show lines.

@@ -1,4 +1,4 @@
-"""The agent as it stands in this tree or installation, packed as the second archive of the initramfs."""
+"""The agent as it stands in this tree or installation: which files a guest carries of ours."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from image_harness import cpio
-from image_harness.tiny import base
+from image_harness.guest_python import DIST_PACKAGES, GuestPython
 
 # The tree that holds the packages side by side.
-SOURCES = Path(__file__).parents[2]
+SOURCES = Path(__file__).parents[1]
 _PACKAGES = ("boot_stages", "guest_agent")
-_INTO = "usr/lib/python3/dist-packages"
 
 
 def files() -> Iterator[tuple[str, Path]]:
@@ -56,12 +54,10 @@ def digest() -> str:
     return whole.hexdigest()[:16]
 
 
-def archive(interpreter: Path, work: Path) -> bytes:
-    """The agent, compiled by the guest's own Python below `interpreter`; `work` is an empty directory."""
-    target = work / _INTO
+def lay_out(root: Path, python: GuestPython) -> None:
+    """Put the agent below `root`, where a guest looks for it, compiled by the guest's own Python."""
+    target = root / DIST_PACKAGES
     for name, source in files():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target / name)
-    base.compile_trees(interpreter, work, "beside", f"/{_INTO}")
-    packed = [path for path in sorted(work.rglob("*")) if path.is_file()]
-    return cpio.archive(cpio.file(path.relative_to(work).as_posix(), path.read_bytes()) for path in packed)
+    python.compile(root, "beside", f"/{DIST_PACKAGES}")

@@ -213,7 +213,7 @@ class State:
         if content is None:
             return None
         try:
-            document = json.loads(content, object_hook=_revive)
+            document = json.loads(content)
             schema = document["schema"]
         except (ValueError, KeyError, TypeError, RecursionError):
             aside = self.set_aside(path)
@@ -251,15 +251,6 @@ class NewerState(Exception):
             f"{path} was written by a newer agent (error=state-newer)."
             " Install that version again, or run: cloud-init clean"
         )
-
-
-def _revive(pairs: dict[str, Any]) -> dict[str, Any]:
-    import base64
-
-    return {
-        name: base64.b64decode(value[7:]) if isinstance(value, str) and value.startswith("ci-b64:") else value
-        for name, value in pairs.items()
-    }
 
 
 class Journal:

@@ -1,0 +1,324 @@
+"""Carry out what user data and vendor data ask for: keep them, run boothooks, store scripts, merge config.
+
+What the documents mean is decided in `parts.py` and `user_data.py`; this file keeps their files and runs
+what must run at once. Source: guest-agent.md 1.6, 1.9, 2.1, 2.2.
+"""
+
+from __future__ import annotations
+
+from boot_stages.commands import Command
+from boot_stages.log import logger
+from boot_stages.value import Value
+from guest_agent import user_data
+from guest_agent.state import (
+    CLOUD,
+    CLOUD_CONFIG,
+    USER_DATA,
+    VENDOR2_CLOUD_CONFIG,
+    VENDOR_CLOUD_CONFIG,
+    VENDOR_DATA,
+    VENDOR_DATA2,
+    Place,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Protocol
+
+    from guest_agent.datasources.source_data import SourceData
+    from guest_agent.limits import Limits
+    from guest_agent.machine import Machine
+    from guest_agent.merge import Merged
+    from guest_agent.parts import Expansion, Fetch, Part
+    from guest_agent.user_data import Call, Consumption
+
+    class Handlers(Protocol):
+        """The part handlers that this document brings along."""
+
+        def load(self, part: Part) -> tuple[str, ...]:
+            """Load one; the content types it takes. Raises PartRefused."""
+
+        def call(self, step: Call) -> None:
+            """Give a part to the handler of its type."""
+
+        def end(self) -> None:
+            """Tell every handler that there are no more parts."""
+
+
+LOG = logger("user_data")
+
+SCRIPT_MODE = 0o700
+BOOTHOOK_LIMIT_S = 3600.0
+
+
+class Delivery(Value):
+    """One of the three documents a cloud may deliver: where it is kept, and the key that switches it."""
+
+    name: str
+    field: str
+    raw: Place
+    merged: Place
+    switch: str = ""
+
+
+# In the order in which they are consumed; in the merged config the first wins over the later ones.
+DELIVERIES = (
+    Delivery("user-data", "user_data", USER_DATA, CLOUD_CONFIG),
+    Delivery("vendor-data", "vendor_data", VENDOR_DATA, VENDOR_CLOUD_CONFIG, "vendor_data"),
+    Delivery("vendor-data2", "vendor_data2", VENDOR_DATA2, VENDOR2_CLOUD_CONFIG, "vendor_data2"),
+)
+
+
+class Fetched(Value):
+    """The documents taken apart, by name, includes and all."""
+
+    expansions: Mapping[str, Expansion]
+
+
+class Consumer:
+    """Works on the data of one instance."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        instance_directory: str,
+        instance_id: str,
+        config: Mapping[str, object],
+        limits: Limits,
+    ) -> None:
+        self._machine = machine
+        self._directory = instance_directory
+        self._instance_id = instance_id
+        self._config = config
+        self._limits = limits
+
+    def keep_raw(self, source: SourceData) -> None:
+        """Keep the documents as they were delivered, 0600 from the first byte."""
+        for delivery in DELIVERIES:
+            self._keep(delivery.raw, _raw(getattr(source, delivery.field)))
+
+    def fetch(self, source: SourceData) -> Fetched:
+        """Take the documents apart and keep the whole of each. Raises UserDataUnusable."""
+        from guest_agent.parts import expand
+
+        expansions = {}
+        for delivery in DELIVERIES:
+            blob = getattr(source, delivery.field)
+            if not blob:
+                self._keep(Place(f"{delivery.raw.path}.i", 0o600), b"")
+                continue
+            expansion = expand(blob, delivery.name, fetch=self._fetcher(), limits=self._limits)
+            for level, text in expansion.warnings:
+                LOG.log(level, "%s", text)
+            self._keep(Place(f"{delivery.raw.path}.i", 0o600), _whole(expansion.parts))
+            expansions[delivery.name] = expansion
+        return Fetched(expansions)
+
+    def consume(self, fetched: Fetched, source: SourceData) -> dict[str, Consumption]:
+        """Store, run and merge; the meaning of each document by its name. Errors are records, not raised."""
+        found = {}
+        for delivery in DELIVERIES:
+            expansion = fetched.expansions.get(delivery.name)
+            if expansion is None or not self._is_wanted(delivery):
+                self._keep(delivery.merged, b"")
+                continue
+            found[delivery.name] = self._consume(delivery, expansion, source)
+        return found
+
+    def _consume(self, delivery: Delivery, expansion: Expansion, source: SourceData) -> Consumption:
+        parts = expansion.parts
+        if delivery.name == "user-data":
+            parts = user_data.for_launch_index(parts, source.launch_index)
+        handlers = self._handlers()
+        done = user_data.consume(
+            parts,
+            delivery.name,
+            render=self._render,
+            load_handler=handlers.load if handlers is not None else None,
+            excluded=self._excluded(delivery),
+            limits=self._limits,
+        )
+        for level, text in done.warnings:
+            LOG.log(level, "%s", text)
+        for step in done.steps:
+            self._take(step, handlers)
+        if handlers is not None:
+            handlers.end()
+        self._keep(delivery.merged, cloud_config_text(done))
+        return done
+
+    def _take(self, step: object, handlers: Handlers | None) -> None:
+        """Carry out one step, in the order of the document."""
+        if isinstance(step, user_data.Script):
+            folder = f"{CLOUD}/scripts/{step.folder}"
+            if step.folder.startswith("scripts"):
+                folder = f"{self._directory}/{step.folder}"
+            self._keep(Place(f"{folder}/{step.filename}", SCRIPT_MODE), step.content)
+        elif isinstance(step, user_data.Boothook):
+            self._boothook(step)
+        elif isinstance(step, user_data.Call) and handlers is not None:
+            handlers.call(step)
+
+    def _boothook(self, hook: user_data.Boothook) -> None:
+        path = f"{self._directory}/boothooks/{hook.filename}"
+        self._keep(Place(path, SCRIPT_MODE), hook.content)
+        environment = (("INSTANCE_ID", self._instance_id),)
+        command = Command(
+            (path,), environment=environment, show=True, timeout_s=BOOTHOOK_LIMIT_S, stage="init-network"
+        )
+        answer = self._machine.commands.run(command)
+        if answer.status != 0:
+            LOG.warning("Boothook %s failed with exit status %d: %s", path, answer.status, answer.tail())
+
+    def _keep(self, place: Place, content: bytes) -> None:
+        path = place.path if place.path.startswith("/") else f"{self._directory}/{place.path}"
+        if self._machine.read_bytes(path) != content:
+            self._machine.write(path, content, place.mode)
+
+    def _is_wanted(self, delivery: Delivery) -> bool:
+        """`allow_userdata`, `vendor_data.enabled` and `vendor_data2.enabled`."""
+        if not delivery.switch:
+            return str(self._config.get("allow_userdata", True)).lower() not in {"false", "no", "off", "0"}
+        table = self._config.get(delivery.switch)
+        if table is None:
+            return True
+        if not isinstance(table, dict):
+            LOG.warning("%s: a map is expected; %s is not used", delivery.switch, delivery.name)
+            return False
+        return str(table.get("enabled", True)).lower() not in {"false", "no", "off", "0"}
+
+    def _excluded(self, delivery: Delivery) -> tuple[str, ...]:
+        table = self._config.get(delivery.switch) if delivery.switch else None
+        names = table.get("disabled_handlers") if isinstance(table, dict) else None
+        return tuple(str(name) for name in names) if isinstance(names, list) else ()
+
+    def _fetcher(self) -> Fetch:
+        """Fetches `#include` addresses; what `#include-once` got is kept for this instance."""
+        machine = self._machine
+
+        def fetch(url: str, once: bool) -> bytes:
+            import hashlib
+
+            from guest_agent.fetch import web_for
+
+            digest = hashlib.md5(url.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
+            kept = Place(f"{self._directory}/data/urlcache/{digest}", 0o600)
+            body = machine.read_bytes(kept.path) if once else None
+            if body is None:
+                body = web_for(machine).include(url, self._certificate())
+                if once:
+                    self._keep(kept, body)
+            return body
+
+        return fetch
+
+    def _certificate(self) -> tuple[str, str] | None:
+        """The client certificate and key that the image, or the source, has put there."""
+        for directory in (self._directory, CLOUD):
+            paths = (f"{directory}/data/ssl/cert.pem", f"{directory}/data/ssl/key.pem")
+            if all(self._machine.exists(path) for path in paths):
+                return self._machine.path(paths[0]), self._machine.path(paths[1])
+        return None
+
+    def _handlers(self) -> Handlers | None:
+        return None
+
+    def _render(self, template: bytes, place: str) -> user_data.Rendered:
+        from guest_agent import json_guard, templates
+        from guest_agent.errors import BadTemplate
+        from guest_agent.state import RUN_SENSITIVE_DATA
+
+        content = self._machine.read_bytes(RUN_SENSITIVE_DATA.path)
+        if content is None:
+            raise BadTemplate(f"{place}: there is no {RUN_SENSITIVE_DATA.path} to render it with")
+        data = json_guard.load(content, RUN_SENSITIVE_DATA.path)
+        return templates.render(template, data if isinstance(data, dict) else {}, place, self._limits)
+
+
+def load_cloud_configs(machine: Machine, directory: str) -> tuple[tuple[str, Merged], ...]:
+    """What an earlier process has merged, highest first: user data, vendor data 2, vendor data."""
+    from guest_agent import merge, yaml_guard
+    from guest_agent.errors import AgentError
+
+    found = []
+    for delivery in (DELIVERIES[0], DELIVERIES[2], DELIVERIES[1]):
+        path = f"{directory}/{delivery.merged.path}"
+        content = machine.read_bytes(path)
+        if not content:
+            continue
+        try:
+            value = yaml_guard.load(content, path)
+        except AgentError as error:
+            LOG.warning("%s; it is left out", error)
+            continue
+        if isinstance(value, dict):
+            layer = merge.Layer(delivery.name, value)
+            found.append((delivery.name, merge.put_on(merge.NOTHING, layer, merge.PARTS_RULE)))
+    return tuple(found)
+
+
+def _raw(blob: object) -> bytes:
+    """A document as it was delivered: bytes, text, or a list as JSON."""
+    if blob is None:
+        return b""
+    if isinstance(blob, bytes):
+        return blob
+    if isinstance(blob, str):
+        return blob.encode("utf-8", "surrogateescape")
+    from guest_agent.plain import to_json
+
+    return to_json(blob).encode()
+
+
+def _whole(parts: tuple[Part, ...]) -> bytes:
+    """The parts as one MIME document."""
+    if not parts:
+        return b""
+    import hashlib
+
+    from guest_agent import mime
+
+    digest = hashlib.sha256(b"\0".join(part.payload for part in parts)).hexdigest()[:24]
+    leaves = [(part.type, part.filename, part.payload, dict(part.headers)) for part in parts]
+    return mime.compose(leaves, f"==============={digest}==")
+
+
+def cloud_config_text(done: Consumption) -> bytes:
+    """cloud-config.txt: a comment for each part, also the rejected ones, then the merged config."""
+    if not done.used and not done.config.value:
+        return b""
+    names = [f"# {name}" for name in done.used] + [f"# {name} (rejected)" for name in done.rejected]
+    head = ["#cloud-config", "", f"# from {len(names)} files", *names, ""]
+    return "\n".join([*head, to_yaml(done.config.value)]).encode("utf-8", "surrogateescape")
+
+
+def to_yaml(value: object) -> str:
+    """YAML as cloud-init writes it: explicit start and end, indent 4, no anchors."""
+    import yaml
+
+    base: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+    class Dumper(base):  # type: ignore[valid-type,misc]  # the C dumper where PyYAML has one
+        def ignore_aliases(self, _data: object) -> bool:
+            return True
+
+    text = yaml.dump(
+        _plain(value),
+        Dumper=Dumper,
+        line_break="\n",
+        indent=4,
+        explicit_start=True,
+        explicit_end=True,
+        default_flow_style=False,
+    )
+    return str(text)
+
+
+def _plain(value: object) -> object:
+    """Maps and tuples as the dumper knows them."""
+    if isinstance(value, dict):
+        return {key: _plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(child) for child in value]
+    return value

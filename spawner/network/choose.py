@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from spawner.compute.qemu.process import ENVIRONMENT, Confinement, launcher_argv, python_running
+from spawner.compute.qemu.process import ENVIRONMENT, Confinement, find_qemu, launcher_argv, python_running
 from spawner.compute.qemu.user import User, unprivileged
 from spawner.errors import NoNetworkBackend
 from spawner.network.backend import Backend
@@ -31,12 +31,12 @@ class Choice:
 
 
 def probe(binary: str, user: User | None = None) -> Choice:
-    """The best backend that works for QEMU `binary` here. Raises NoNetworkBackend with every reason.
+    """The best backend for QEMU `binary` here. Raises QemuMissing, NoNetworkBackend with every reason.
 
     `user` is who QEMU will run as; default: as the spawner starts it.
     """
     user = user or unprivileged()
-    if not _has_user_network(binary):
+    if not _has_user_network(find_qemu(binary)):
         raise NoNetworkBackend([f"{binary} has no user network (built without slirp)"])
     refused: list[str] = []
     for attempt in (_namespace, _guestfwd):

@@ -46,14 +46,15 @@ def probe(
     kernel: Path | None = None,
     cache_dir: Path | None = None,
     limit_s: float = PROBE_S,
+    device: Path = KVM_DEVICE,
 ) -> Accelerator:
     """The accelerator for guests with this `cpu`.
 
     Raises QemuMissing. Blocks for up to `limit_s` (+ 20 s for a kernel).
     """
     qemu = find_qemu(binary)
-    if not KVM_DEVICE.exists():
-        return Accelerator(TCG, "there is no /dev/kvm", 0.0)
+    if not device.exists():
+        return Accelerator(TCG, f"there is no {device}", 0.0)
     cache = (cache_dir or user_cache_dir(os.environ)) / "accelerator.json"
     key = _key(qemu, cpu, kernel)
     if known := _remembered(cache, key):
@@ -62,7 +63,7 @@ def probe(
     reason = _why_not_kvm(qemu, cpu, kernel, limit_s)
     took_s = time.monotonic() - started_s
     found = (
-        Accelerator(TCG, f"/dev/kvm is useless: {reason}", took_s)
+        Accelerator(TCG, f"{device} is useless: {reason}", took_s)
         if reason
         else Accelerator(KVM, "KVM works", took_s)
     )

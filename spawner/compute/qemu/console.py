@@ -29,19 +29,22 @@ class ConsoleRing:
 
     def write(self, chunk: bytes) -> None:
         """Keep `chunk`, forgetting the oldest beyond the bound."""
-        for start in range(0, len(chunk), self._ring_bytes):
-            self._write(chunk[start : start + self._ring_bytes])
-
-    def _write(self, chunk: bytes) -> None:
         self.total += len(chunk)
         if self._headed < self._head_bytes:
             self._headed += os.write(self._head, chunk[: self._head_bytes - self._headed])
-        if self._current_bytes + len(chunk) > self._ring_bytes:
-            self._ring.reverse()
-            os.ftruncate(self._ring[1], 0)
-            os.lseek(self._ring[1], 0, os.SEEK_SET)
-            self._current_bytes = 0
-        self._current_bytes += os.write(self._ring[1], chunk)
+        while chunk:
+            if self._current_bytes == self._ring_bytes:
+                self._turn()
+            written = os.write(self._ring[1], chunk[: self._ring_bytes - self._current_bytes])
+            self._current_bytes += written
+            chunk = chunk[written:]
+
+    def _turn(self) -> None:
+        """The current file is full: forget the older one and go on there."""
+        self._ring.reverse()
+        os.ftruncate(self._ring[1], 0)
+        os.lseek(self._ring[1], 0, os.SEEK_SET)
+        self._current_bytes = 0
 
     def read(self) -> bytes:
         """The beginning, a line that says how much is left out, and the latest."""
@@ -66,7 +69,10 @@ def printable(output: bytes) -> str:
     Line ends stay, every other control character and broken UTF-8 is escaped.
     """
     text = output.decode(errors="backslashreplace").replace("\r\n", "\n")
-    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def _whole(fd: int) -> bytes:

@@ -21,8 +21,6 @@ from spawner.compute.qemu import launch
 from spawner.compute.qemu.user import User
 from spawner.errors import QemuFailed, QemuMissing
 
-LOG = logging.getLogger(__name__)
-
 STDERR_LIMIT = 1 << 20
 QMP_LINE_LIMIT = 1 << 20
 QMP_TIMEOUT_S = 10.0
@@ -89,10 +87,17 @@ class QemuProcess:
         self.shutdown_reason: str | None = None
         self.panicked = False
         self._qmp = QMPClient(name, readbuflen=QMP_LINE_LIMIT)
+        self._qmp.logger.setLevel(logging.CRITICAL)  # what it logs, it raises too
         self._qmp.register_listener(EventListener(("SHUTDOWN", "GUEST_PANICKED"), self._note))
+        self._connected = False
         self._process: asyncio.subprocess.Process | None = None
         self._follower: asyncio.Task[None] | None = None
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    @property
+    def started(self) -> bool:
+        """Whether there is, or was, a process."""
+        return self._process is not None
 
     @property
     def pid(self) -> int:
@@ -122,10 +127,13 @@ class QemuProcess:
         connecting.cancel()
         failure = (await asyncio.gather(connecting, return_exceptions=True))[0]
         if failure is None:
+            self._connected = True
             return
         if isinstance(failure, QMPError):
             # A greeting that breaks off most often means that QEMU has just died: its last words say more.
             await asyncio.wait({self.ended}, timeout=LAST_WORDS_S)
+            if not self.ended.done():
+                raise QemuFailed(self._name, f"does not speak QMP ({failure})", self.stderr) from failure
         raise QemuFailed(self._name, self._fate(timeout_s), self.stderr)
 
     async def execute(
@@ -150,8 +158,9 @@ class QemuProcess:
         while process.stderr and (line := await process.stderr.read(4096)):
             self.stderr = (self.stderr + line)[:STDERR_LIMIT]
         status = await process.wait()
-        with contextlib.suppress(QMPError, OSError, EOFError):
-            await self._qmp.disconnect()
+        if self._connected:
+            with contextlib.suppress(QMPError, OSError, EOFError):
+                await self._qmp.disconnect()
         self.stderr = b"".join(line for line in self.stderr.splitlines(keepends=True) if _NOISE not in line)
         self.ended.set_result(status)
 

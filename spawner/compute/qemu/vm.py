@@ -22,6 +22,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -30,7 +31,7 @@ from spawner.compute.driver import Disk, Ending, Reason, VmSpec
 from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator, shows_life
 from spawner.compute.qemu.argv import Wiring, qemu_argv
 from spawner.compute.qemu.console import ConsoleRing
-from spawner.compute.qemu.process import Confinement, QemuProcess, find_qemu, first_of
+from spawner.compute.qemu.process import QMP_TIMEOUT_S, Confinement, QemuProcess, find_qemu, first_of
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import unprivileged
 from spawner.errors import FileRefused, QemuFailed
@@ -38,16 +39,25 @@ from spawner.network.backend import Attachment
 
 LOG = logging.getLogger(__name__)
 
-SILENCE_S = 20.0
-"""A guest on KVM from which nothing is heard for so long is started again without (SP-03)."""
-
-KILL_AFTER_S = 5.0
-QUIT_S = 2.0
 FILE_BYTES = 10 << 30
 """The largest file QEMU may write: the overlay quota."""
 OPEN_FILES = 1024
 EMULATOR_MIB = 4096
 """What QEMU may map beyond the guest's memory: code cache of the emulator, libraries, thread stacks."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a step may take, in seconds, before the next harder one.
+
+    `answer_s`: QEMU's greeting. `silence_s`: a guest on KVM from which nothing is heard is started again
+    without (SP-03). `quit_s`: QEMU's own way out. `term_s`: from TERM to KILL, and for what is left to read.
+    """
+
+    answer_s: float = QMP_TIMEOUT_S
+    silence_s: float = 20.0
+    quit_s: float = 2.0
+    term_s: float = 5.0
 
 
 class Vm:
@@ -62,7 +72,7 @@ class Vm:
         *,
         binary: str = "qemu-system-x86_64",
         on_console: Callable[[bytes], None] | None = None,
-        silence_s: float = SILENCE_S,
+        patience: Patience = Patience(),
     ) -> None:
         self.spec = spec
         self.run = run
@@ -70,7 +80,7 @@ class Vm:
         self._network = tuple(network)
         self._binary = binary
         self._on_console = on_console
-        self._silence_s = silence_s
+        self._patience = patience
         self._user = unprivileged()
         self._events = EventLog()
         self._console = ConsoleRing(run.path)
@@ -166,7 +176,7 @@ class Vm:
             await self._connect_readers(spec.agent_channel)
             inherited = [fd for fd in (qmp, console, agent, *images.values()) if fd is not None]
             await self._process.start(qemu_argv(spec, wiring, binary), self._confinement(), inherited)
-        await self._process.connect(self.run.path / "qmp.sock")
+        await self._process.connect(self.run.path / "qmp.sock", self._patience.answer_s)
 
     def _listen(self, name: str, ours: contextlib.ExitStack) -> int:
         return ours.enter_context(self.run.listen(f"{name}.sock")).fileno()
@@ -210,9 +220,9 @@ class Vm:
 
     async def _watch_end(self) -> None:
         if self.accelerator.name == KVM and not await self._comes_alive():
-            await self._fall_back(f"nothing was heard from the guest for {self._silence_s:g} s")
+            await self._fall_back(f"nothing was heard from the guest for {self._patience.silence_s:g} s")
         status = await asyncio.shield(self._process.ended)
-        await asyncio.wait(self._readers, timeout=KILL_AFTER_S)
+        await asyncio.wait(self._readers, timeout=self._patience.term_s)
         self._events.close()
         took_s = time.monotonic() - self._started_s
         self._ending.set_result(Ending(self._reason(status), status, self._process.stderr, took_s))
@@ -220,7 +230,7 @@ class Vm:
     async def _comes_alive(self) -> bool:
         """Whether the guest shows life in time; one that ended in order, or was asked to, counts as alive."""
         life = asyncio.create_task(self._alive.wait())
-        await first_of(life, self._process.ended, self._silence_s)
+        await first_of(life, self._process.ended, self._patience.silence_s)
         life.cancel()
         if self._process.ended.done():
             return self._process.ended.result() == 0 or self._asked is not None
@@ -253,7 +263,7 @@ class Vm:
     # Ending.
 
     async def _end_gently(self, grace_s: float) -> None:
-        for command, patience_s in (("system_powerdown", grace_s), ("quit", QUIT_S)):
+        for command, patience_s in (("system_powerdown", grace_s), ("quit", self._patience.quit_s)):
             if patience_s <= 0:
                 continue
             with contextlib.suppress(QemuFailed):
@@ -264,7 +274,7 @@ class Vm:
 
     async def _end_by_signal(self) -> None:
         self._process.signal(signal.SIGTERM)
-        if not await self._ends_within(KILL_AFTER_S):
+        if not await self._ends_within(self._patience.term_s):
             self._process.signal(signal.SIGKILL)
 
     async def _ends_within(self, seconds: float) -> bool:
@@ -272,8 +282,9 @@ class Vm:
 
     async def _kill(self) -> None:
         """End the process at once and wait for it and for what reads from it."""
-        self._process.signal(signal.SIGKILL)
-        await self._ends_within(KILL_AFTER_S)
+        if self._process.started:
+            self._process.signal(signal.SIGKILL)
+            await self._ends_within(self._patience.term_s)
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)

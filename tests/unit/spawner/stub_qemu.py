@@ -1,0 +1,125 @@
+#!/usr/bin/python3 -IS
+"""A program that plays QEMU for the tests: takes its command line, speaks its QMP, and misbehaves on request.
+
+`-cpu MODE` says how (see MODES). It imports little, so that it starts in milliseconds.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+GREETING = {
+    "QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}
+}
+
+
+def accepted(name: str) -> socket.socket:
+    """The connection on the inherited listening socket of the chardev `name`."""
+    for value in sys.argv:
+        if value.startswith(f"socket,id={name},"):
+            fields = dict(part.split("=") for part in value.split(",")[1:])
+            return socket.socket(fileno=int(fields["fd"])).accept()[0]
+    raise SystemExit(f"stub: there is no chardev {name}")
+
+
+def say(qmp: socket.socket, message: object) -> None:
+    qmp.sendall(json.dumps(message).encode() + b"\n")
+
+
+def shut_down(qmp: socket.socket, reason: str) -> None:
+    stamp = {"seconds": 1, "microseconds": 2}
+    say(qmp, {"event": "SHUTDOWN", "data": {"guest": True, "reason": reason}, "timestamp": stamp})
+    time.sleep(0.05)
+    os._exit(0)
+
+
+def commands(qmp: socket.socket) -> Iterator[dict[str, str]]:
+    """The commands as they come: JSON texts with nothing between them."""
+    pending = ""
+    while chunk := qmp.recv(65536):
+        pending += chunk.decode()
+        while pending:
+            try:
+                command, end = json.JSONDecoder().raw_decode(pending)
+            except ValueError:
+                break
+            yield command
+            pending = pending[end:].lstrip()
+
+
+def serve(qmp: socket.socket, mode: str) -> None:
+    """Answer QMP commands until one of them ends us."""
+    say(qmp, GREETING)
+    for command in commands(qmp):
+        if mode == "deaf" and command["execute"] != "qmp_capabilities":
+            continue
+        say(qmp, {"return": {}} | ({"id": command["id"]} if "id" in command else {}))
+        if command["execute"] == "quit":
+            shut_down(qmp, "host-qmp-quit")
+        if command["execute"] == "system_powerdown" and mode != "stubborn":
+            shut_down(qmp, "guest-shutdown")
+        if command["execute"] == "qmp_capabilities":
+            after_start(qmp, mode)
+    time.sleep(60)
+
+
+def after_start(qmp: socket.socket, mode: str) -> None:
+    """What the guest does by itself."""
+    if mode in ("guest-shutdown", "guest-reset", "guest-panic"):
+        shut_down(qmp, mode)
+    if mode == "silent-on-kvm" and "accel=kvm" not in " ".join(sys.argv):
+        shut_down(qmp, "guest-shutdown")
+    if mode == "crash-later":
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if mode == "event-flood":
+        stamp = {"seconds": 1, "microseconds": 2}
+        for _ in range(20000):
+            say(qmp, {"event": "SHUTDOWN", "data": {"reason": "x" * 100}, "timestamp": stamp})
+
+
+def flood(console: socket.socket, mibytes: int) -> None:
+    """A line of ANSI, NUL and broken UTF-8, again and again; then a last one."""
+    chunk = b"\x1b[31m\x00\xff flood\r\n" * 4096
+    console.sendall(b"the first line\r\n")
+    for _ in range(mibytes * (1 << 20) // len(chunk)):
+        console.sendall(chunk)
+    console.sendall(b"the last line\r\n")
+
+
+def main() -> None:
+    mode = sys.argv[sys.argv.index("-cpu") + 1]
+    if mode == "dies":
+        print("stub: bad argument\n" * 1000, file=sys.stderr)
+        raise SystemExit(1)
+    if mode in ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGTERM"):
+        os.kill(os.getpid(), getattr(signal, mode))
+    if mode == "noisy":
+        os.write(2, b"noise " * (2 << 20 >> 2))
+    if mode == "unkillable":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    console = accepted("console")
+    agent = accepted("agent")
+    if mode.startswith("flood-"):
+        flood(console, int(mode[6:]))
+    if mode == "agent":
+        agent.sendall(b'{"event":"start","name":"init-local","uptime_s":1.5}\nrubbish\n')
+        agent.sendall(b'{"event":"result","status":"done"}\n')
+    qmp = accepted("qmp")
+    if mode == "garbage":
+        qmp.sendall(b"\x00\xff not QMP\n" * 100)
+    elif mode == "huge-line":
+        qmp.sendall(b'{"QMP": "' + b"x" * (2 << 20))
+    elif mode == "hang-up":
+        qmp.close()
+    elif mode != "no-greeting":
+        serve(qmp, "stubborn" if mode == "unkillable" else mode)
+    time.sleep(60)
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,8 @@ TOKEN_HEADER = "X-aws-ec2-metadata-token"  # noqa: S105  # the name of a header
 SKIPPED = ("security-credentials",)
 ITEM = re.compile(r"[A-Za-z0-9._:@+~=-]+/?\Z")
 MAX_DEPTH, MAX_ITEMS = 10, 1000
+# ec2... as it is, or with the bytes of the first group in the other order.
+AWS_UUID = re.compile(r"ec2|[0-9a-f]{4}2[0-9a-f]ec-")
 AWS, OUTSCALE, UNKNOWN = "aws", "outscale", "unknown"
 # Platforms that the local stage asks over its own DHCP.
 IN_LOCAL = (AWS, OUTSCALE)
@@ -35,16 +37,11 @@ def platform(search: Search) -> str:
     uuid, serial = search.dmi("product_uuid").lower(), search.dmi("product_serial").lower()
     hypervisor = (search.machine.read_text("/sys/hypervisor/uuid") or "").strip().lower()
     vendor = search.dmi("sys_vendor")
-    swapped = uuid[4:6] + uuid[2:4] if re.match(r"[0-9a-f]{8}-", uuid) else ""
-    if (
-        hypervisor.startswith("ec2")
-        or uuid.startswith("ec2")
-        or (swapped.startswith("2a") and uuid[6:8] == "ec")
-    ):
+    if hypervisor.startswith("ec2") or AWS_UUID.match(uuid):
         return AWS
     if serial.endswith(".brightbox.com"):
         return "brightbox"
-    if search.dmi("chassis_asset_tag").lower() == "zstack":
+    if search.dmi("chassis_asset_tag").lower().endswith(".zstack.io"):
         return "zstack"
     if vendor.lower() in ("e24cloud", "tilaa"):
         return vendor.lower()
@@ -68,12 +65,22 @@ def is_same_instance(_search: Search, _instance_id: str) -> bool:
 
 
 def read(search: Search) -> SourceData | None:
-    """What the metadata service says. Raises SourceUnusable, FetchFailed."""
+    """What the metadata service says; the local stage, on clouds that want it, gets itself a lease for it.
+
+    Raises SourceUnusable, FetchFailed.
+    """
     found = platform(search)
-    if search.stage == LOCAL and found not in IN_LOCAL:
+    if search.stage != LOCAL:
+        return _read(search, found)
+    if found not in IN_LOCAL:
         return None
-    if search.stage != LOCAL and found in IN_LOCAL and search.machine.is_live:
-        search.warn("Ec2: the local stage should have read this cloud's metadata")
+    from guest_agent.dhcp import Ephemeral
+
+    with Ephemeral(search.machine, search.config):
+        return _read(search, found)
+
+
+def _read(search: Search, found: str) -> SourceData | None:
     service = _Service(search, wants_token=found == AWS)
     service.connect()
     metadata = service.tree("meta-data/")

@@ -41,7 +41,16 @@ def is_same_instance(search: Search, instance_id: str) -> bool:
 
 
 def read(search: Search) -> SourceData | None:
-    """What the service says. Raises SourceUnusable, FetchFailed."""
+    """What the service says; the local stage gets itself a lease. Raises SourceUnusable, FetchFailed."""
+    if search.stage != LOCAL:
+        return _read(search)
+    from guest_agent.dhcp import Ephemeral
+
+    with Ephemeral(search.machine, search.config):
+        return _read(search)
+
+
+def _read(search: Search) -> SourceData | None:
     settings = search.settings("OpenStack")
     policy = Policy(
         timeout_s=_number(settings.get("timeout"), 10.0),

@@ -73,13 +73,11 @@ class Search:
         *,
         web: Web | None = None,
         warn: Callable[[str], None],
-        dhcp: Callable[[], object] | None = None,
     ) -> None:
         self.machine = machine
         self.config = config
         self.stage = stage
         self.warn = warn
-        self.dhcp = dhcp
         self._web = web
 
     @property

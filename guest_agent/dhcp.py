@@ -1,300 +1,175 @@
-"""A DHCPv4 lease for as long as the local stage reads metadata, and not a moment longer.
+"""DHCPv4 packets: what a client sends, and what a server's answer says. Pure: bytes in, values out.
 
-Takes whichever client the image has. The client only asks; addresses and routes are set and removed
-here, so that nothing is left behind for the network configuration that follows. A route of the lease is
-used only when it is on-link or through a router in the lease's own network (GA-N03).
+Source: RFC 2131, 2132, 3442 (classless routes). A packet that is not for us, or is not whole, is None: on a
+broadcast link that is everyday traffic, not an error.
 """
 
 from __future__ import annotations
 
-from boot_stages.commands import Command
-from boot_stages.log import logger
+import struct
+
 from boot_stages.value import Value
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
-
-    from boot_stages.commands import Answer
-    from guest_agent.machine import Machine
-    from guest_agent.network.links import Link
-
-LOG = logger("dhcp")
-
-DIRECTORY = "/run/cloud-init/tmp"
-SCRIPT = f"{DIRECTORY}/udhcpc-script"
-LEASE_S = 60.0  # for one client on one interface
-ON_LINK = "0.0.0.0"  # noqa: S104  # the gateway that means none
-# udhcpc tells its script the lease in the environment; printing it is all that is wanted.
-UDHCPC_SCRIPT = b"""#!/bin/sh
-[ "$1" = bound ] || [ "$1" = renew ] || exit 0
-echo "ip_address=$ip"
-echo "subnet_mask=$subnet"
-echo "routers=$router"
-echo "classless_static_routes=$staticroutes"
-echo "interface_mtu=$mtu"
-"""
+SERVER_PORT, CLIENT_PORT = 67, 68
+UDP, TTL = 17, 64
+REQUEST, REPLY, ETHERNET = 1, 2, 1
+COOKIE = b"\x63\x82\x53\x63"
+BROADCAST_FLAG = 0x8000
+DISCOVER, OFFER, ASK, ACK, NAK = 1, 2, 3, 5, 6
+# Options. The two classless ones have one format; 249 is Microsoft's number for 121.
+MASK, ROUTER, MTU, ADDRESS, TYPE, SERVER, WANTED = 1, 3, 26, 50, 53, 54, 55
+ROUTES, MS_ROUTES = 121, 249
+PAD, END = 0, 255
+ASKED_FOR = bytes((MASK, ROUTES, MS_ROUTES, ROUTER, MTU))
+FIXED = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
+IP_HEADER = struct.Struct("!BBHHHBBH4s4s")
+UDP_HEADER = struct.Struct("!HHHH")
+MAX_ROUTES = 64
+ANY = "0.0.0.0"  # noqa: S104 - an address in a packet, nothing is bound to it
 
 
 class Route(Value):
-    """A network in CIDR form and its gateway; '' for on-link."""
+    """A route of a lease; `via` is "" where the network is on the link itself."""
 
     network: str
-    gateway: str
+    prefix: int
+    via: str
 
 
-class Lease(Value):
-    """What the DHCP server gave to one interface."""
+class Offer(Value):
+    """What a server offers or confirms: OFFER, ACK or NAK, and the lease."""
 
-    interface: str
+    kind: int
     address: str
     prefix: int
+    server: str
     routes: tuple[Route, ...] = ()
+    mtu: int = 0
 
 
-class Client(Value):
-    """A DHCP client: its argv for an interface, what reads its answer, what ends it if it stays behind."""
-
-    program: str
-    argv: Callable[[str], tuple[str, ...]]
-    read: Callable[[Machine, str, bytes], Mapping[str, str]]
-    stop: Callable[[str], tuple[str, ...]] | None = None
-
-
-def read_words(text: str) -> dict[str, str]:
-    """`name=value` lines, as dhcpcd dumps a lease and our udhcpc script prints one; quotes are removed."""
-    words = {}
-    for line in text.splitlines():
-        name, separator, value = line.strip().partition("=")
-        if separator:
-            words[name.removeprefix("new_")] = value.strip("'\"")
-    return words
+def packet(kind: int, transaction: int, mac: bytes, offer: Offer | None = None) -> bytes:
+    """An IP packet from 0.0.0.0 to everybody: DISCOVER, or the request for what was offered."""
+    options = bytes((TYPE, 1, kind)) + bytes((WANTED, len(ASKED_FOR))) + ASKED_FOR
+    if offer is not None:
+        options += (
+            bytes((ADDRESS, 4)) + _to_bytes(offer.address) + bytes((SERVER, 4)) + _to_bytes(offer.server)
+        )
+    none = b"\0" * 4
+    head = FIXED.pack(
+        REQUEST, ETHERNET, 6, 0, transaction, 0, BROADCAST_FLAG, none, none, none, none, mac, b"", b"", COOKIE
+    )
+    body = (head + options + bytes((END,))).ljust(300, b"\0")
+    return _in_ip(_in_udp(body))
 
 
-def read_dhclient(text: str) -> dict[str, str]:
-    """The last lease of a dhclient lease file."""
-    words: dict[str, str] = {}
-    for raw in text.rpartition("lease {")[2].splitlines():
-        line = raw.strip().rstrip(";").removeprefix("option ")
-        name, _, value = line.partition(" ")
-        words[name.removeprefix("rfc3442-").replace("-", "_")] = value.strip().strip('"')
-    if "fixed_address" in words:
-        words["ip_address"] = words["fixed_address"]
-    return words
+def _in_udp(body: bytes) -> bytes:
+    # A checksum of 0 means: none. RFC 768.
+    return UDP_HEADER.pack(CLIENT_PORT, SERVER_PORT, UDP_HEADER.size + len(body), 0) + body
 
 
-def lease_from(interface: str, words: Mapping[str, str]) -> Lease | None:
-    """The lease that a client's words mean; None when they hold no address."""
-    from ipaddress import IPv4Address, IPv4Interface
+def _in_ip(body: bytes) -> bytes:
+    size = IP_HEADER.size + len(body)
+    source, target = b"\0" * 4, b"\xff" * 4
+    blank = IP_HEADER.pack(0x45, 0, size, 0, 0, TTL, UDP, 0, source, target)
+    return IP_HEADER.pack(0x45, 0, size, 0, 0, TTL, UDP, _checksum(blank), source, target) + body
 
-    try:
-        own = IPv4Interface(f"{words.get('ip_address', '')}/{words.get('subnet_mask') or '255.255.255.0'}")
-    except ValueError:
+
+def _checksum(header: bytes) -> int:
+    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def parse(data: bytes, transaction: int, mac: bytes) -> Offer | None:
+    """The answer to our transaction in an IP packet, or None."""
+    body = _payload(data)
+    if body is None or len(body) < FIXED.size:
         return None
-    static = words.get("classless_static_routes") or words.get("static_routes") or ""
-    pairs = parse_routes(static)
-    if not pairs:  # option 121 replaces option 3
-        routers = words.get("routers", "").replace(",", " ").split()
-        pairs = [Route("0.0.0.0/0", router) for router in routers[:1]]
-    routes = []
-    for route in pairs:
-        if route.gateway and IPv4Address(route.gateway) not in own.network:
-            LOG.warning("DHCP route to %s by %s: not in the lease's network, not used", *_both(route))
+    fields = FIXED.unpack_from(body)
+    operation, number, yours, hardware, cookie = fields[0], fields[4], fields[8], fields[11], fields[14]
+    if operation != REPLY or number != transaction or hardware[:6] != mac or cookie != COOKIE:
+        return None
+    options = _options(body[FIXED.size :])
+    kind = options.get(TYPE, b"\0")[0:1]
+    if not kind or kind[0] not in {OFFER, ACK, NAK}:
+        return None
+    mtu = options.get(MTU, b"")
+    return Offer(
+        kind[0],
+        _text(yours),
+        _prefix(options.get(MASK, b"")),
+        _text(options.get(SERVER, b"\0\0\0\0")[:4].ljust(4, b"\0")),
+        _routes(options),
+        int.from_bytes(mtu, "big") if len(mtu) == 2 else 0,
+    )
+
+
+def _payload(data: bytes) -> bytes | None:
+    """What a UDP packet for a DHCP client carries."""
+    if len(data) < IP_HEADER.size or data[0] >> 4 != 4 or data[9] != UDP:
+        return None
+    start = (data[0] & 0x0F) * 4
+    if start < IP_HEADER.size or len(data) < start + UDP_HEADER.size:
+        return None
+    _source, target, size, _sum = UDP_HEADER.unpack_from(data, start)
+    if target != CLIENT_PORT or size < UDP_HEADER.size or start + size > len(data):
+        return None
+    return data[start + UDP_HEADER.size : start + size]
+
+
+def _options(data: bytes) -> dict[int, bytes]:
+    """The options; one that is given in several pieces is joined (RFC 3396), one cut short is left out."""
+    found: dict[int, bytes] = {}
+    at = 0
+    while at < len(data) and data[at] != END:
+        code = data[at]
+        at += 1
+        if code == PAD:
             continue
-        routes.append(route)
-    return Lease(interface, str(own.ip), own.network.prefixlen, tuple(routes))
+        if at >= len(data) or at + 1 + data[at] > len(data):
+            break
+        found[code] = found.get(code, b"") + data[at + 1 : at + 1 + data[at]]
+        at += 1 + data[at]
+    return found
 
 
-def _both(route: Route) -> tuple[str, str]:
-    return route.network, route.gateway
+def _prefix(mask: bytes) -> int:
+    """Bits of a netmask; 24 where there is none, or one with holes."""
+    number = int.from_bytes(mask, "big") if len(mask) == 4 else 0
+    bits = bin(number).count("1")
+    whole = (0xFFFFFFFF << (32 - bits)) & 0xFFFFFFFF if bits else 0
+    return bits if bits and number == whole else 24
 
 
-def parse_routes(text: str) -> list[Route]:
-    """Option 121 in any client's spelling: `10.0.0.0/8 1.2.3.4 ...` or `8,10,1,2,3,4,...`."""
-    words = text.replace(",", " ").split()
-    try:
-        if any("/" in word or "." in word for word in words):
-            pairs = list(zip(words[::2], words[1::2]))
-        else:
-            pairs = _from_octets([int(word) for word in words])
-        return [Route(_network(network), _gateway(gateway)) for network, gateway in pairs]
-    except (ValueError, IndexError):
-        LOG.warning("the DHCP server's classless static routes cannot be read; they are not used")
-        return []
+def _routes(options: dict[int, bytes]) -> tuple[Route, ...]:
+    """Classless routes; where a server gives any, the router option does not count (RFC 3442)."""
+    routes = _classless(options.get(ROUTES) or options.get(MS_ROUTES) or b"")
+    router = options.get(ROUTER, b"")[:4]
+    if not routes and len(router) == 4:
+        return (Route(ANY, 0, _text(router)),)
+    return routes
 
 
-def _from_octets(octets: list[int]) -> list[tuple[str, str]]:
-    pairs = []
-    while octets:
-        prefix = octets.pop(0)
-        used = (prefix + 7) // 8
-        if prefix > 32 or len(octets) < used + 4:
-            raise ValueError("truncated")
-        network = [*octets[:used], 0, 0, 0, 0][:4]
-        gateway = octets[used : used + 4]
-        del octets[: used + 4]
-        pairs.append((f"{'.'.join(map(str, network))}/{prefix}", ".".join(map(str, gateway))))
-    return pairs
+def _classless(data: bytes) -> tuple[Route, ...]:
+    routes: list[Route] = []
+    at = 0
+    while at < len(data) and len(routes) < MAX_ROUTES:
+        prefix = data[at]
+        size = (prefix + 7) // 8
+        end = at + 1 + size + 4
+        if prefix > 32 or end > len(data):
+            break
+        via = _text(data[end - 4 : end])
+        network = data[at + 1 : at + 1 + size].ljust(4, b"\0")
+        routes.append(Route(_text(network), prefix, "" if via == ANY else via))
+        at = end
+    return tuple(routes)
 
 
-def _network(text: str) -> str:
-    from ipaddress import IPv4Network
-
-    return str(IPv4Network(text, strict=False))
+def _text(address: bytes) -> str:
+    return ".".join(str(byte) for byte in address)
 
 
-def _gateway(text: str) -> str:
-    from ipaddress import IPv4Address
-
-    return "" if str(IPv4Address(text)) == ON_LINK else text
-
-
-def _dhclient_argv(interface: str) -> tuple[str, ...]:
-    files = ("-lf", f"{DIRECTORY}/dhclient.lease", "-pf", f"{DIRECTORY}/dhclient.pid")
-    return ("dhclient", "-1", "-v", *files, "-sf", "/bin/true", interface)
-
-
-def _dhclient_stop(interface: str) -> tuple[str, ...]:
-    return ("dhclient", "-x", "-pf", f"{DIRECTORY}/dhclient.pid", "-sf", "/bin/true", interface)
-
-
-def _read_dhclient(machine: Machine, _interface: str, _out: bytes) -> dict[str, str]:
-    return read_dhclient(machine.read_text(f"{DIRECTORY}/dhclient.lease") or "")
-
-
-def _dhcpcd_argv(interface: str) -> tuple[str, ...]:
-    return ("dhcpcd", "--ipv4only", "--waitip", "--persistent", "--noarp", "--script=/bin/true", interface)
-
-
-def _dhcpcd_stop(interface: str) -> tuple[str, ...]:
-    return ("dhcpcd", "-x", interface)
-
-
-def _read_dhcpcd(machine: Machine, interface: str, _out: bytes) -> dict[str, str]:
-    answer = machine.commands.run(Command(("dhcpcd", "--dumplease", "--ipv4only", interface), timeout_s=10.0))
-    return read_words(answer.out.decode("utf-8", "replace"))
-
-
-def _udhcpc_argv(interface: str) -> tuple[str, ...]:
-    return ("udhcpc", "-O", "staticroutes", "-i", interface, "-s", SCRIPT, "-n", "-q", "-f", "-t", "10")
-
-
-def _read_udhcpc(_machine: Machine, _interface: str, out: bytes) -> dict[str, str]:
-    return read_words(out.decode("utf-8", "replace"))
-
-
-# In the order of preference; `system_info: network: dhcp_client_priority` may name another.
-CLIENTS = (
-    Client("dhcpcd", _dhcpcd_argv, _read_dhcpcd, _dhcpcd_stop),
-    Client("dhclient", _dhclient_argv, _read_dhclient, _dhclient_stop),
-    Client("udhcpc", _udhcpc_argv, _read_udhcpc),
-)
-
-
-class Ephemeral:
-    """`with Ephemeral(machine, config):` - inside, the interface that got a lease is up; after it, as before.
-
-    Does nothing where the network is reachable already, and below another root. A failure is a warning:
-    what follows says itself that nobody answers.
-    """
-
-    def __init__(self, machine: Machine, config: Mapping[str, object]) -> None:
-        self._machine = machine
-        self._config = config
-        self._undo: list[tuple[str, ...]] = []
-
-    def __enter__(self) -> Lease | None:
-        if not self._machine.is_live or has_route(self._machine.read_text("/proc/net/route") or ""):
-            return None
-        client = self._client()
-        if client is None:
-            LOG.warning("no DHCP client in this image (%s)", ", ".join(each.program for each in CLIENTS))
-        for link in candidates(self._machine):
-            lease = self._lease(client, link.name)
-            if lease is not None:
-                self._set_up(lease)
-                return lease
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for argv in reversed(self._undo):
-            self._run(argv)
-
-    def _client(self) -> Client | None:
-        wanted = self._config.get("system_info")
-        for key in ("network", "dhcp_client_priority"):
-            wanted = wanted.get(key) if isinstance(wanted, dict) else None
-        named = [str(word) for word in wanted] if isinstance(wanted, list) else []
-        known = sorted(
-            CLIENTS, key=lambda client: named.index(client.program) if client.program in named else 9
-        )
-        return next((client for client in known if self._machine.commands.which(client.program)), None)
-
-    def _lease(self, client: Client | None, interface: str) -> Lease | None:
-        # Up in every case: the metadata may answer on a link-local IPv6 address.
-        self._do(
-            ("ip", "link", "set", "dev", interface, "up"), ("ip", "link", "set", "dev", interface, "down")
-        )
-        if client is None:
-            return None
-        self._machine.make_directory(DIRECTORY, 0o1777)
-        self._machine.write(SCRIPT, UDHCPC_SCRIPT, 0o700)
-        answer = self._run(client.argv(interface), timeout_s=LEASE_S)
-        lease = lease_from(interface, client.read(self._machine, interface, answer.out))
-        if client.stop is not None:
-            self._run(client.stop(interface))
-        if lease is None:
-            LOG.warning("no DHCP lease on %s by %s", interface, client.program)
-        return lease
-
-    def _set_up(self, lease: Lease) -> None:
-        LOG.info("DHCP lease on %s: %s/%d", lease.interface, lease.address, lease.prefix)
-        address = f"{lease.address}/{lease.prefix}"
-        self._do(
-            ("ip", "-4", "addr", "add", address, "dev", lease.interface),
-            ("ip", "-4", "addr", "del", address, "dev", lease.interface),
-        )
-        for route in lease.routes:
-            way = ("via", route.gateway) if route.gateway else ()
-            words = (route.network, *way, "dev", lease.interface)
-            self._do(("ip", "-4", "route", "replace", *words), ("ip", "-4", "route", "del", *words))
-
-    def _do(self, argv: tuple[str, ...], undo: tuple[str, ...]) -> None:
-        if self._run(argv).status == 0:
-            self._undo.append(undo)
-
-    def _run(self, argv: tuple[str, ...], timeout_s: float = 10.0) -> Answer:
-        return self._machine.commands.run(Command(argv, timeout_s=timeout_s, stage="init-local"))
-
-
-def has_route(table: str) -> bool:
-    """Whether /proc/net/route leads to 169.254.169.254 (addresses there are little-endian hex)."""
-    target = 0xA9FEA9FE
-    for line in table.splitlines()[1:]:
-        words = line.split()
-        if len(words) > 7:
-            network = int.from_bytes(bytes.fromhex(words[1]), "little")
-            mask = int.from_bytes(bytes.fromhex(words[7]), "little")
-            if target & mask == network:
-                return True
-    return False
-
-
-def candidates(machine: Machine) -> tuple[Link, ...]:
-    """The NICs to try: those with a cable first, `eth0` first among equals, then by number."""
-    import re
-
-    from guest_agent.sys_net import links
-
-    def rank(link: Link) -> tuple[bool, bool, list[tuple[int, str]]]:
-        pieces = re.split(r"(\d+)", link.name)
-        return (
-            not link.has_carrier,
-            link.name != "eth0",
-            [(int(piece), "") if piece.isdigit() else (0, piece) for piece in pieces],
-        )
-
-    return tuple(sorted(links(machine), key=rank))
+def _to_bytes(address: str) -> bytes:
+    return bytes(int(part) for part in address.split("."))

@@ -51,7 +51,7 @@ class ModuleReport(msgspec.Struct, frozen=True):
 
     stage: str
     name: str
-    result: Literal["SUCCESS", "WARN", "FAIL"]
+    result: Literal["SUCCESS", "WARN", "FAIL", "SKIPPED"]
     took_s: float
     actions: tuple[str, ...] = ()
 

@@ -13,16 +13,24 @@ from image_harness.guest_python import DIST_PACKAGES, GuestPython
 # The tree that holds the packages side by side.
 SOURCES = Path(__file__).parents[1]
 _PACKAGES = ("boot_stages", "guest_agent")
+_COMMANDS = {
+    "usr/bin/cloud-init": Path(__file__).parent / "commands" / "cloud-init",
+    "usr/lib/cloud-init/ds-identify": SOURCES / "guest_agent" / "ds-identify",
+}
+EXECUTABLE = frozenset(_COMMANDS)
+# Other names of the command, which tells them apart: path in the guest -> target.
+LINKS = {f"usr/bin/{name}": "cloud-init" for name in ("cloud-id", "cloud-init-per", "ds-identify")}
 
 
 def files() -> Iterator[tuple[str, Path]]:
-    """All that a guest carries of ours: path below the packages' directory, and where it is here."""
+    """All that a guest carries of ours: path in the guest without the first slash, and where it is here."""
     for package in _PACKAGES:
         for path in sorted((SOURCES / package).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
-                yield path.relative_to(SOURCES).as_posix(), path
+                yield f"{DIST_PACKAGES}/{path.relative_to(SOURCES).as_posix()}", path
     for path in sorted(_with_imports(SOURCES / "configdrive" / "reader.py")):
-        yield path.relative_to(SOURCES).as_posix(), path
+        yield f"{DIST_PACKAGES}/{path.relative_to(SOURCES).as_posix()}", path
+    yield from _COMMANDS.items()
 
 
 def _with_imports(module: Path) -> set[Path]:
@@ -56,8 +64,8 @@ def digest() -> str:
 
 def lay_out(root: Path, python: GuestPython) -> None:
     """Put the agent below `root`, where a guest looks for it, compiled by the guest's own Python."""
-    target = root / DIST_PACKAGES
     for name, source in files():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target / name)
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
     python.compile(root, "beside", f"/{DIST_PACKAGES}")

@@ -92,7 +92,7 @@ class Apt:
             (home / part).mkdir(parents=True, exist_ok=True)
         (home / "status").touch()
         (home / "sources.list").write_text("\n".join(archive.sources(suite)) + "\n")
-        (home / "apt.conf").write_text(_configuration(home) + _inherited())
+        (home / "apt.conf").write_text(_configuration(home) + inherited_settings())
 
     def update(self) -> None:
         """Fetch the package lists."""
@@ -130,7 +130,7 @@ def _configuration(home: Path) -> str:
     return "".join(f'{name} "{value}";\n' for name, value in settings.items())
 
 
-def _inherited() -> str:
+def inherited_settings() -> str:
     """How the host reaches an archive: proxies, certificates, and whether old lists are accepted."""
     wanted = re.compile(r"Acquire::(https?::|ftp::|Check-|Max-ValidTime|ForceIPv)")
     return "".join(

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from image_harness import layers, store
+from image_harness.debian_disk import build as debian_disk
+from image_harness.debian_disk.recipe import RELEASES
 from image_harness.errors import UnknownImage
 from image_harness.layers import Say
 from image_harness.tiny import build as tiny
 
 # Name -> how it is made.
-PLANS: Mapping[str, Callable[[], layers.Plan]] = {"tiny": tiny.plan}
+PLANS: Mapping[str, Callable[[], layers.Plan]] = {
+    "tiny": tiny.plan,
+    **{release.name: partial(debian_disk.plan, release) for release in RELEASES},
+}
 
 
 def build(name: str, say: Say, *, refresh: bool = False) -> store.Built:

@@ -16,13 +16,14 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float = 600,
+    stdin: str = "",
 ) -> str:
     """What the program wrote to stdout. `env` is added to ours, messages in English. Raises ProgramFailed."""
     environment = {**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}
     try:
         done = subprocess.run(
             argv, env=environment, cwd=cwd, timeout=timeout_s, check=False,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            input=stdin, capture_output=True, text=True,
         )  # fmt: skip
     except FileNotFoundError as error:
         raise ProgramFailed(argv, 127, f"{argv[0]} is not installed; run ./dev setup") from error

@@ -40,8 +40,8 @@ class Claim:
 
 CLAIMS = (
     Claim("host name set to web-1", "/etc/hostname", b"web-1\n"),
-    Claim("user alice created", "/home/alice", mode="755", owner="1001:1001"),
-    Claim("her SSH key put in place", "/home/alice/.ssh/authorized_keys", _KEY, "600", "1001:1001"),
+    Claim("user alice created", "/home/alice", mode="755", owner="1000:1000"),
+    Claim("her SSH key put in place", "/home/alice/.ssh/authorized_keys", _KEY, "600", "1000:1000"),
     Claim("sudo without a password allowed", "/etc/sudoers.d/90-cloud-init-users", mode="440"),
     Claim(
         "file written",

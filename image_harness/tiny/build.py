@@ -46,7 +46,14 @@ def agent_archive(base_directory: Path) -> bytes:
     python = guest_python.GuestPython(base_directory / "root", recipe.PYTHON)
     with cache.scratch() as work:
         agent.lay_out(work, python)
-        packed = [path for path in sorted(work.rglob("*")) if path.is_file()]
+        names = sorted(path.relative_to(work).as_posix() for path in work.rglob("*") if path.is_file())
         return cpio.archive(
-            cpio.file(path.relative_to(work).as_posix(), path.read_bytes()) for path in packed
+            [
+                *(cpio.file(name, (work / name).read_bytes(), _mode(name)) for name in names),
+                *(cpio.symlink(name, target) for name, target in agent.LINKS.items()),
+            ]
         )
+
+
+def _mode(name: str) -> int:
+    return 0o755 if name in agent.EXECUTABLE else 0o644

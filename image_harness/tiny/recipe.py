@@ -81,7 +81,6 @@ LINKS = {
     "usr/lib64/ld-linux-x86-64.so.2": "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
     "usr/bin/python3": PYTHON,
     "etc/mtab": "/proc/mounts",
-    **{f"usr/bin/{name}": "cloud-init" for name in ("cloud-id", "cloud-init-per", "ds-identify")},
 }  # fmt: skip
 
 DIRECTORIES = {
@@ -99,7 +98,6 @@ MODES = {
     "etc/shadow": 0o640,
     "etc/gshadow": 0o640,
     "usr/bin/bash": 0o755,
-    "usr/bin/cloud-init": 0o755,
     "usr/local/sbin/chpasswd": 0o755,
     "usr/share/udhcpc/default.script": 0o755,
     "usr/share/guestling/tree": 0o755,

@@ -1,0 +1,46 @@
+"""Debian disk images as plans: how a release's base is made, and how the agent is added."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from image_harness import agent, cache, guest_python, layers, programs
+from image_harness.debian_disk import base, inject, recipe
+from image_harness.layers import Say
+
+
+def plan(release: recipe.Release) -> layers.Plan:
+    """The plan of the image of one release."""
+    code = [Path(str(module.__file__)) for module in (recipe, base)]
+    own = sorted(path for path in base.OWN_FILES.rglob("*") if path.is_file())
+    digest = layers.digest_of(*code, base.PACKER, *own)
+    make_base = partial(_make_base, release)
+    return layers.Plan(release.name, release.suite, recipe.CMDLINE, digest, make_base, _add_agent)
+
+
+def _make_base(release: recipe.Release, work: Path, say: Say) -> layers.BaseFacts:
+    with cache.scratch() as temporary:
+        tar, root = temporary / "root.tar", temporary / "root"
+        root.mkdir()
+        say(f"bootstrapping Debian {release.suite} (about a minute)")
+        base.bootstrap(release, tar)
+        say("making its file system")
+        base.make_file_system(tar, root, work / "base.raw")
+        kernel = base.keep_beside(tar, work)
+        return layers.BaseFacts(kernel, base.packages(tar))
+
+
+def _add_agent(base_directory: Path, image: Path) -> None:
+    disk = image / "disk.raw"
+    programs.run(["cp", "--sparse=always", "--reflink=auto", str(base_directory / "base.raw"), str(disk)])
+    python = guest_python.GuestPython(base_directory / "root", "python3")
+    with cache.scratch() as work:
+        agent.lay_out(work, python)
+        found = sorted(path for path in work.rglob("*") if path.is_file())
+        inject.inject(
+            disk,
+            {f"/{path.relative_to(work).as_posix()}": path for path in found},
+            {f"/{path}": target for path, target in agent.LINKS.items()},
+            frozenset(f"/{path}" for path in agent.EXECUTABLE),
+        )

@@ -7,6 +7,7 @@ contract, 4.6.
 
 from __future__ import annotations
 
+from guest_agent.network import rules
 from guest_agent.network.addresses import same_family
 from guest_agent.network.model import (
     BOND,
@@ -26,7 +27,7 @@ from guest_agent.network.model import (
     Note,
     Subnet,
 )
-from guest_agent.network.rendered import File, Rendered, said, udev_rules
+from guest_agent.network.rendered import File, Rendered, lost, said, udev_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def _interface(one: Interface, network: Network, have_ip: bool, notes: list[Note
         if subnet.is_ipv6:
             routes, waiting = routes + waiting, []
         stanza += [line for route in routes for line in _route(route, "    ", have_ip, one.name)]
+        if index == 0:
+            stanza += _rules(one, have_ip, notes)
         stanzas.append(stanza)
     if waiting:
         lines = _dns_lines(dns, is_ipv6=True) if has_dns else []
@@ -217,7 +220,11 @@ def _master_options(one: Interface, network: Network) -> tuple[Parameter, ...]:
 def _bridge(bridge: Bridge) -> Iterator[tuple[str, object]]:
     yield "bridge-ports", bridge.ports or ("none",)
     yield "bridge-stp", bridge.stp
-    yield from _options(bridge.parameters)
+    for parameter in bridge.parameters:
+        if parameter.written == "bridge_waitport" and isinstance(parameter.value, tuple):
+            yield from (("bridge-waitport", wait) for wait in parameter.value)
+        elif (parameter.written, parameter.value) != ("bridge_maxwait", 0):  # cloud-init leaves it out, too
+            yield from _options((parameter,))
     for cost in bridge.path_cost:
         yield "bridge-pathcost", f"{cost.port} {cost.value}"
     for priority in bridge.port_priority:
@@ -231,6 +238,17 @@ def _route(route: Route, indent: str, have_ip: bool, device: str = "") -> Iterat
     words = _ip_words(route, device) if have_ip else _route_words(route, device)
     for when, verb in (("post-up", "add"), ("pre-down", "del")):
         yield f"{indent}{when} {words.format(verb=verb)} || true"
+
+
+def _rules(one: Interface, have_ip: bool, notes: list[Note]) -> list[str]:
+    if one.rules and not have_ip:
+        notes.append(Note("WARNING", lost("eni", one, ["routing-policy (there is no ip tool)"])))
+        return []
+    lines = []
+    for rule in one.rules:
+        command = f"ip{' -family inet6' if rules.is_ipv6(rule) else ''} rule {{}} {rules.words(rule)} || true"
+        lines += [f"    post-up {command.format('add')}", f"    pre-down {command.format('del')}"]
+    return lines
 
 
 def _ip_words(route: Route, device: str) -> str:

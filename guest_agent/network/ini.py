@@ -39,7 +39,7 @@ class Sections:
 
     def text(self) -> str:
         """The sections by name, lines sorted, an empty line between."""
-        blocks = []
+        blocks: list[str] = []
         for section in sorted((*self._plain, *self._groups)):
             groups = self._groups.get(section) or [tuple(sorted(self._plain.get(section, ())))]
             blocks.extend("\n".join((f"[{section}]", *lines)) + "\n" for lines in groups if lines)

@@ -173,7 +173,9 @@ def _overrides(one: Interface, dhcp: str, sections: Sections) -> None:
             given = {override.key: override.value for override in overrides}
             given = given or _metric(one, f"dhcp{version}")
             for key, name in keys.items():
-                sections.add(f"DHCPv{version}", key, given.get(name))
+                value = given.get(name)
+                # systemd reads booleans in any case, and cloud-init writes Python's.
+                sections.add(f"DHCPv{version}", key, str(value) if isinstance(value, bool) else value)
 
 
 def _metric(one: Interface, kind: str) -> dict[str, str | int | bool]:

@@ -17,7 +17,7 @@ from guest_agent.network.model import (
     VLAN,
     Note,
 )
-from guest_agent.network.rendered import File, Rendered, lost, said, unwritten
+from guest_agent.network.rendered import File, Rendered, contradicts_accept_ra, lost, said, unwritten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ BOND_OPTIONS = {
         name: f"bond-{name}"
         for name in (
             "xmit_hash_policy", "num_grat_arp", "fail_over_mac", "primary_reselect", "active_slave",
-            "ad_actor_sys_prio", "ad_actor_system", "ad_select", "ad_user_port_key",
-            "all_slaves_active", "arp_all_targets", "arp_interval", "arp_ip_target", "arp_validate", "lacp_rate", "lp_interval",
+            "ad_actor_sys_prio", "ad_actor_system", "ad_select", "ad_user_port_key", "all_slaves_active",
+            "arp_all_targets", "arp_interval", "arp_ip_target", "arp_validate", "lacp_rate", "lp_interval",
             "min_links", "num_unsol_na", "packets_per_slave", "peer_notif_delay", "resend_igmp",
             "tlb_dynamic_lb", "use_carrier",
         )
@@ -138,6 +138,8 @@ def _device(one: Interface, network: Network, this: Keyfile, notes: list[Note]) 
     if one.vlan:
         this.set("vlan", "id", str(one.vlan.id))
         this.set("vlan", "parent", _reference(one.vlan.link, network))
+        # The port of an OpenStack network lets only its own MAC through.
+        this.set("ethernet", "cloned-mac-address", _mac(one))
     if mtu is not None and _says_mtu(one, mtu, network):
         this.set("ethernet", "mtu", str(mtu))
     _note_lost(one, notes)
@@ -171,10 +173,15 @@ def _mtu(one: Interface, notes: list[Note]) -> int | None:
 
 def _bond(one: Interface, bond: Bond, this: Keyfile, notes: list[Note]) -> None:
     given = {parameter.written: parameter.value for parameter in bond.parameters}
+    # cloud-init takes one spelling of each option; where it fails on targets altogether, we take any.
+    targets = [parameter for parameter in bond.parameters if parameter.key == "bond-arp-ip-target"]
+    if targets:
+        given[BOND_OPTIONS["arp_ip_target"]] = targets[0].value
     for name, spelling in BOND_OPTIONS.items():
         if spelling in given:
             this.set("bond", name, _worded(given[spelling]))
-    what = unwritten(bond.parameters, BOND_OPTIONS.values())
+    others = [parameter for parameter in bond.parameters if parameter not in targets]
+    what = unwritten(others, BOND_OPTIONS.values())
     if what:
         notes.append(Note("WARNING", lost("network-manager", one, what)))
 
@@ -201,13 +208,11 @@ def _worded(value: object) -> str:
 
 def _note_lost(one: Interface, notes: list[Note]) -> None:
     told = [
-        ("mac address", bool(one.mac) and one.kind in {VLAN, BOND}),
+        ("mac address", bool(one.mac) and one.kind == BOND),
         ("driver", bool(one.driver)),
-        ("accept-ra", one.accept_ra is not None),
+        ("accept-ra", contradicts_accept_ra(one)),
         ("optional", bool(one.optional)),
-        ("routing-policy", bool(one.rules)),
         ("mtu of an IPv6 subnet", any(subnet.is_ipv6 and subnet.mtu for subnet in one.subnets)),
-        ("table of a route", any(route.table for subnet in one.subnets for route in subnet.routes)),
     ]
     what = [text for text, is_lost in told if is_lost]
     if what:

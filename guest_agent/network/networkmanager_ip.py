@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from guest_agent.network import rules
 from guest_agent.network.model import (
     BOND,
     DHCP4,
@@ -39,6 +40,9 @@ def add(one: Interface, network: Network, this: Keyfile) -> None:
             this.set(family, "may-fail", "false")
     for subnet in one.subnets:
         _add_subnet(subnet, this)
+    for rule in one.rules:
+        family = _family(rules.is_ipv6(rule))
+        this.set(family, this.number(family, "routing-rule"), rules.words(rule))
     _add_dns(one, network, this)
     _relax(this)
 
@@ -80,13 +84,14 @@ def _add_route(route: Route, this: Keyfile) -> None:
     """
     family = _family(route.is_ipv6)
     metric = "" if route.metric is None else str(route.metric)
-    if route.is_default:
+    if route.is_default and not route.table:
         this.set(family, "route-metric", metric)
         metric = ""
     gateway = route.gateway or (("::" if route.is_ipv6 else "0.0.0.0") if metric else "")  # noqa: S104 - "no gateway"
     key = this.number(family, "route")
     this.set(family, key, ",".join(filter(None, (route.destination, gateway, metric))))
     options = [f"mtu={route.mtu}"] if route.mtu else []
+    options += [f"table={route.table}"] if route.table else []
     options += ["onlink=true"] if route.on_link else []
     this.set(family, f"{key}_options", ",".join(options))
 

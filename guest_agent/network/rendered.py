@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boot_stages.value import Value
-from guest_agent.network.model import PHYSICAL
+from guest_agent.network.model import IPV6_DYNAMIC, PHYSICAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,14 @@ def _udev_rule(one: Interface) -> str:
 def lost(renderer: str, one: Interface, what: Iterable[str]) -> str:
     """The text of a note on what `renderer` does not write for an interface."""
     return f"{renderer}: {one.name}: not written: {', '.join(what)}"
+
+
+def contradicts_accept_ra(one: Interface) -> bool:
+    """Is `accept-ra` something else than what follows from the subnets anyway (for formats that cannot
+    say it)?
+    """
+    is_dynamic = any(subnet.kind in IPV6_DYNAMIC for subnet in one.subnets)
+    return one.accept_ra is not None and one.accept_ra != is_dynamic
 
 
 def unwritten(parameters: Iterable[Parameter], taken: Iterable[str]) -> tuple[str, ...]:

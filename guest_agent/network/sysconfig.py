@@ -54,10 +54,13 @@ def _rhel(network: Network, notes: list[Note]) -> dict[str, str]:
             texts[f"{directory}/ifcfg-{one.name}"] = keys_text(sysconfig_rhel.keys(one, network, notes))
             routes = sysconfig_rhel.routes_of_files(one)
             if routes:
-                texts[f"{directory}/route-{one.name}"] = HEADER + sysconfig_routes.route_file(routes)
-                texts[f"{directory}/route6-{one.name}"] = HEADER + sysconfig_routes.route6_file(
+                texts[f"{directory}/route-{one.name}"] = HEADER + sysconfig_routes.route_file(
                     routes, one.name
                 )
+                route6 = sysconfig_routes.route6_file(routes, one.name)
+                texts[f"{directory}/route6-{one.name}"] = HEADER + route6
+            for name, text in sysconfig_routes.rule_files(one).items():
+                texts[f"{directory}/{name}"] = HEADER + text
     return texts
 
 

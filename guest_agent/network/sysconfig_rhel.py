@@ -52,9 +52,7 @@ MAX_NAMESERVERS = 3  # MAXNS of resolv.conf(5)
 def keys(one: Interface, network: Network, notes: list[Note]) -> Keys:
     """The keys of the file. Raises InvalidNetwork for two default routes of a family."""
     this: Keys = {"DEVICE": one.name, "TYPE": TYPE_OF[one.kind], "ONBOOT": True, "USERCTL": False}
-    this["HWADDR" if one.kind in {PHYSICAL, INFINIBAND} else "MACADDR"] = (
-        None if one.kind == VLAN else one.mac or None
-    )
+    this["HWADDR" if one.kind in {PHYSICAL, INFINIBAND} else "MACADDR"] = one.mac or None
     this["MTU"] = one.mtu or None
     this["IPV6_FORCE_ACCEPT_RA"] = one.accept_ra
     this["ETHTOOL_OPTS"] = "wol g" if one.wakeonlan and one.kind == PHYSICAL else None
@@ -127,8 +125,10 @@ def _add_dns(subnet: Subnet, this: Keys) -> None:
 
 
 def _is_of_ifcfg(subnet: Subnet, route: Route) -> bool:
-    """A default route is a key of ifcfg, unless its subnet gets routes from router advertisements."""
-    return route.is_default and subnet.kind not in IPV6_DYNAMIC
+    """A default route is a key of ifcfg, unless it has a table or its subnet is routed by router
+    advertisements.
+    """
+    return route.is_default and not route.table and subnet.kind not in IPV6_DYNAMIC
 
 
 def routes_of_files(one: Interface) -> tuple[Route, ...]:
@@ -185,11 +185,8 @@ def _note_lost(one: Interface, notes: list[Note]) -> None:
         note_bridge(one, one.bridge, (*BRIDGE_KEYS, "bridge_stp"), notes)
     routes = [route for subnet in one.subnets for route in subnet.routes]
     told = [
-        ("mac address", bool(one.mac) and one.kind == VLAN),
         ("optional", bool(one.optional)),
-        ("routing-policy", bool(one.rules)),
         ("mtu of a route", any(route.mtu for route in routes)),
-        ("table of a route", any(route.table for route in routes)),
     ]
     what = [text for text, is_lost in told if is_lost]
     if what:

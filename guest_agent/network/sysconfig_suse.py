@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guest_agent.network.addresses import netmask_of
 from guest_agent.network.model import BRIDGE, DHCP4, IPV6_DYNAMIC, STATEFUL, STATIC, VLAN, Note, Route
-from guest_agent.network.rendered import lost
+from guest_agent.network.rendered import contradicts_accept_ra, lost
 from guest_agent.network.sysconfig_bond import bonding_options, note_bond, note_bridge
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ def keys(one: Interface, network: Network, notes: list[Note]) -> Keys:
     _add_addresses(one, this)
     _add_place(one, network, this, notes)
     told = [
-        ("accept-ra", one.accept_ra is not None),
+        ("accept-ra", contradicts_accept_ra(one)),
         ("optional", bool(one.optional)),
         ("routing-policy", bool(one.rules)),
     ]

@@ -27,6 +27,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("drive", "guestling.drive", "build, show, verify, compare and convert config drives"),
     Command("demo", "guestling.demo", "boot a guest end to end and show what happens"),
     Command("image", "guestling.image", "build images, list them, show what they are made of"),
+    Command("metadata", "guestling.metadata", "show what a guest would read, without a server"),
+    Command("serve", "guestling.serve", "serve instance metadata over HTTP"),
 )
 
 

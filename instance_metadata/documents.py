@@ -157,6 +157,19 @@ def tree(
     return files
 
 
+def http_tree(instance: Instance, *, random_seed: bytes, today: date) -> dict[str, bytes]:
+    """What HTTP serves of the OpenStack tree, without the server's part: no password of the instance."""
+    inputs = Inputs(base64.b64encode(random_seed).decode())
+    files: dict[str, bytes] = {}
+    for version in listed(today):
+        for document in documents_of(instance, version):
+            if document.render is not None:
+                files[f"openstack/{version}/{document.name}"] = document.render(instance, version, inputs)
+    for i, file in enumerate(instance.files):
+        files[f"openstack{content_path(i)}"] = file.content
+    return files
+
+
 def _with_admin_pass(instance: Instance, version: str, inputs: Inputs) -> bytes:
     """`meta_data.json` as it stands on a drive: the only place where the password is written (4.3)."""
     document = meta_data(instance, version, inputs.random_seed)

@@ -174,17 +174,19 @@ FIELD_NAMES = (
 def _uuid(fields: Fields) -> str:
     if not fields.required("uuid"):
         return ""
-    text = fields.text("uuid")
-    if not _UUID.fullmatch(text):
+    text = fields.optional_text("uuid")
+    if text is not None and not _UUID.fullmatch(text):
         fields.fault("uuid", "not a UUID", "Write 32 hex digits as 8-4-4-4-12")
         return ""
-    return str(UUID(text))
+    return str(UUID(text)) if text else ""
 
 
 def _hostname(fields: Fields, name: str, uuid: str) -> str:
     """The given hostname; without one, what the name (or the uuid) makes of it."""
     if fields.has("hostname"):
-        text = fields.text("hostname")
+        text = fields.optional_text("hostname")
+        if text is None:
+            return ""
         if not is_hostname(text):
             fields.fault(
                 "hostname", "not a host name", "Use labels of a-z, 0-9 and '-', 1 to 63 characters each"

@@ -10,20 +10,25 @@ await server.close()
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from aiohttp import web
+
 from metadata_server.access import AccessRecord
+from metadata_server.admin import Admin
 from metadata_server.answers import Writer
 from metadata_server.binding import bind, shown_address
 from metadata_server.catalogue import Catalogue
 from metadata_server.endpoint import Endpoint
 from metadata_server.errors import BadListener
 from metadata_server.limiter import Limiter, Rate
-from metadata_server.listener import Listener
+from metadata_server.listener import Listener, Mode
+from metadata_server.neighbours import mac_of_neighbour
 from metadata_server.pages import Options
 from metadata_server.passwords import MemoryPasswords, Passwords
 from metadata_server.protocol import GuestServer, Limits
@@ -49,7 +54,7 @@ class Settings:
 
 
 @dataclass(slots=True)
-class _Open:
+class OpenListener:
     """A listener that is open: the asyncio server, aiohttp's part, the sweep, the socket's path."""
 
     listener: Listener
@@ -80,7 +85,7 @@ class MetadataServer:
             on_request=on_request,
         )
         self.services.instances.on_change.append(self.services.tell_change)
-        self._open: list[_Open] = []
+        self.listeners: list[OpenListener] = []
 
     @property
     def instances(self) -> Catalogue:
@@ -98,12 +103,31 @@ class MetadataServer:
             )
         bound = bind(listener, reuse_port=self.settings.reuse_port)
         endpoint = Endpoint(self.services, listener, self._context(listener, bound))
+        neighbour = mac_of_neighbour if listener.mode is Mode.MAC else None
+        return await self._serve(listener, bound, endpoint.handle, neighbour)
+
+    async def listen_admin(self, listener: Listener, admin: Admin) -> str:
+        """Open the admin interface, on a unix socket and nowhere else (MS-D15)."""
+        if listener.unix_path is None:
+            raise BadListener(
+                f"{listener.address}: the admin interface needs a unix socket. Write unix:PATH."
+            )
+        return await self._serve(listener, bind(listener), admin.handle, None)
+
+    async def _serve(
+        self,
+        listener: Listener,
+        bound: socket.socket,
+        handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        neighbour: Callable[[str], str | None] | None,
+    ) -> str:
         guests = GuestServer(
-            endpoint.handle,
+            handle,
             limits=self.settings.limits,
             writer=self.services.writer,
             wall_time=self.services.wall_time,
             refused=self.services.refused,
+            neighbour=neighbour,
         )
         loop = asyncio.get_running_loop()
         if bound.family == socket.AF_UNIX:
@@ -114,31 +138,37 @@ class MetadataServer:
             server = await loop.create_server(guests, sock=bound, backlog=BACKLOG)
         path = None if listener.unix_path is None or listener.fd is not None else Path(listener.unix_path)
         sweep = asyncio.create_task(guests.sweep(), name=f"sweep {listener.address}")
-        self._open.append(_Open(listener, server, guests, sweep, path))
+        self.listeners.append(OpenListener(listener, server, guests, sweep, path))
         return shown_address(bound)
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Take no more connections, let running requests end within `timeout_s`, close all (MS-D12)."""
-        for opened in self._open:
+        for opened in self.listeners:
             opened.server.close()
             opened.sweep.cancel()
             opened.guests.pre_shutdown()
             if opened.path is not None:
-                opened.path.unlink(missing_ok=True)
-        await asyncio.gather(*(opened.guests.shutdown(timeout_s) for opened in self._open))
-        await asyncio.gather(*(opened.sweep for opened in self._open), return_exceptions=True)
-        self._open.clear()
+                with contextlib.suppress(PermissionError):  # the directory was writable for root only
+                    opened.path.unlink(missing_ok=True)
+        await asyncio.gather(*(opened.guests.shutdown(timeout_s) for opened in self.listeners))
+        await asyncio.gather(*(opened.sweep for opened in self.listeners), return_exceptions=True)
+        self.listeners.clear()
 
     async def stop(self, address: str) -> bool:
         """Close one listener by the address it was asked for; False when there is none."""
-        for opened in self._open:
+        for opened in self.listeners:
             if opened.listener.address == address:
-                others = [other for other in self._open if other is not opened]
-                self._open = [opened]
+                others = [other for other in self.listeners if other is not opened]
+                self.listeners = [opened]
                 await self.close()
-                self._open = others
+                self.listeners = others
                 return True
         return False
+
+    def use(self, options: Options) -> None:
+        """Change what holds for all instances; listeners that are open follow."""
+        self.settings = replace(self.settings, options=options)
+        self.instances.use(options)
 
     def _context(self, listener: Listener, bound: socket.socket) -> Context:
         local = None if bound.family == socket.AF_UNIX else str(bound.getsockname()[0])
@@ -150,4 +180,5 @@ class MetadataServer:
             legacy_methods=self.settings.legacy_methods,
             tokens_everywhere=self.settings.tokens_everywhere,
             reports=self.settings.reports,
+            nocloud_at_root=listener.mode is Mode.PATH,
         )

@@ -148,7 +148,7 @@ class Endpoint:
         self, raw: web.BaseRequest, answer: Answer, tree: Tree | None, started_s: float
     ) -> web.StreamResponse:
         """Put one answer on the wire in one write."""
-        keep_alive = raw.keep_alive and not answer.close
+        keep_alive = raw.keep_alive and not answer.close and not cast(GuestProtocol, raw.protocol).is_over
         services = self._services
         end = services.tail(keep_alive=keep_alive, http_1_0=raw.version.minor == 0)
         transport = raw.transport

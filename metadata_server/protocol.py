@@ -37,6 +37,7 @@ class Limits:
     body_s: float = 10.0
     idle_s: float = 30.0
     stalled_reader_s: float = 30.0
+    linger_s: float = 2.0
     sweep_s: float = 1.0
 
 
@@ -61,14 +62,15 @@ SENT_AND_CLOSE = Sent(keep_alive=False)
 class GuestProtocol(web.RequestHandler):
     """One connection. `connection` and `caller` are what identification found out about it."""
 
-    __slots__ = ("_head_bytes", "_source", "caller", "connection", "guard")
+    __slots__ = ("_asked_bytes", "_head_bytes", "_source", "caller", "connection", "ended", "guard")
 
     def __init__(self, guard: GuestServer, **kwargs: Any) -> None:
         super().__init__(guard, **kwargs)
         self.guard = guard
         self.connection = Connection()
         self.caller: Caller | None = None
-        self._head_bytes = 0
+        self.ended = False
+        self._asked_bytes = self._head_bytes = 0
         self._source: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,11 +78,21 @@ class GuestProtocol(web.RequestHandler):
         local = transport.get_extra_info("sockname")
         if isinstance(peer, tuple):
             self._source = peer[0]
-            self.connection = Connection(peer[0], local[1] if local else None)
+            self.connection = Connection(peer[0], local[1], self.guard.mac_of(peer[0]))
         if not self.guard.admit(self, self._source):
             transport.abort()  # type: ignore[attr-defined]  # a transport of a stream
             return
         super().connection_made(transport)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's never keeps a half-closed connection
+        """The client has asked all it wants: what it asked is still answered, then the connection ends."""
+        self.ended = True
+        return bool(self._messages) or self._request_in_progress
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the answer now sent is the last one."""
+        return self.ended and not self._messages
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.guard.forget(self, self._source)
@@ -92,7 +104,7 @@ class GuestProtocol(web.RequestHandler):
         self._head_bytes += len(data)
         super().data_received(data)
         if self._request_count != before:
-            self._head_bytes = 0
+            self._asked_bytes, self._head_bytes = self._head_bytes, 0
             self.guard.slow.pop(self, None)
         elif not self._request_in_progress:
             self.guard.slow.setdefault(self, self._loop.time() + self.guard.limits.request_s)
@@ -128,7 +140,7 @@ class GuestProtocol(web.RequestHandler):
             LOG.error("request %s failed: a bug of guestling", number, exc_info=exc)
             response = Response(500, f"500 Internal Server Error: request {number}\n".encode(), close=True)
         else:
-            large = isinstance(exc, LineTooLong) and self._head_bytes > self.guard.limits.head_bytes
+            large = isinstance(exc, LineTooLong) and self._asked_bytes > self.guard.limits.head_bytes
             response = error(431 if large else 400, close=True)
             self.guard.log_refused(self._source, "not an HTTP request", type(exc).__name__)
         self.refuse(response)
@@ -146,8 +158,10 @@ class GuestServer(web.Server):
         writer: Writer,
         wall_time: Callable[[], float],
         refused: Counter[int],
+        neighbour: Callable[[str], str | None] | None = None,
     ) -> None:
         super().__init__(handler)
+        self._neighbour = neighbour
         self.limits = limits
         self.writer = writer
         self.wall_time = wall_time
@@ -171,8 +185,12 @@ class GuestServer(web.Server):
             max_headers=limits.header_fields,
             access_log=None,
             auto_decompress=False,
-            lingering_time=2.0,
+            lingering_time=limits.linger_s,
         )
+
+    def mac_of(self, peer: str) -> str | None:
+        """The neighbour table's answer, None where the listener does not ask it."""
+        return None if self._neighbour is None else self._neighbour(peer)
 
     def admit(self, protocol: GuestProtocol, source: str | None) -> bool:
         """Whether one more connection fits, in all and from this source (MS-H08)."""

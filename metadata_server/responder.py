@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from instance_metadata import nocloud
 from instance_metadata.fields import is_json
 from instance_metadata.instance import Instance
 from metadata_server import paths, tokens
@@ -42,6 +43,7 @@ class Context:
     legacy_methods: bool = False
     tokens_everywhere: bool = False
     reports: bool = False
+    nocloud_at_root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +132,21 @@ def _answer(request: Request, path: str | None, tree: Tree | None, now_s: float,
         return UNAVAILABLE
     if path == "/openstack" or path.startswith("/openstack/"):
         return _openstack(request, path.removeprefix("/openstack").removeprefix("/"), tree, now_s, context)
-    if path.startswith("/nocloud/") and "nocloud" in context.options.profiles:
-        return _read(request, context, lambda: _conditional(request, tree.nocloud(path[9:]), context))
+    name = _nocloud_name(path, context)
+    if name is not None:
+        return _read(request, context, lambda: _conditional(request, tree.nocloud(name), context))
     if "ec2" not in context.options.profiles:
         return NOT_FOUND
     return _ec2(request, path, tree, now_s, context)
+
+
+def _nocloud_name(path: str, context: Context) -> str | None:
+    """The file of the NoCloud tree that a path means, None for another tree's path (NC-1, NC-2)."""
+    if context.nocloud_at_root and path[1:] in nocloud.NAMES:
+        return path[1:]
+    if "nocloud" in context.options.profiles and path.startswith("/nocloud/"):
+        return path[9:]
+    return None
 
 
 def _refusal(request: Request, context: Context) -> Response | None:

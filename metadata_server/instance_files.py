@@ -1,0 +1,239 @@
+"""Instances from a directory of YAML and JSON documents (or one file), followed while they change.
+
+A broken document is reported and its last good version stays in service; the others are not touched (BAD-2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from instance_metadata.errors import Fault, InvalidInstance
+from instance_metadata.fields import Json, as_json, is_json
+from instance_metadata.instance import MAX_USER_DATA, Instance, read
+from instance_metadata.reading import load
+from metadata_server.catalogue import Catalogue
+from metadata_server.errors import StoreUnavailable
+
+LOG = logging.getLogger("metadata_server")
+SUFFIXES = (".yaml", ".yml", ".json")
+LEAST_PAUSE_S = 0.5
+# Looking costs at most this part of one core, however many files there are.
+SCAN_SHARE = 0.05
+# Documents read in one go: unpacked instances take ten times the room of packed ones.
+BATCH = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What changed since the last look: documents read, files gone, files that cannot be read.
+
+    `stamps` tell one version of a file from another; `whole` is false when more documents wait to be read.
+    """
+
+    read: Mapping[str, Instance]
+    gone: frozenset[str]
+    broken: Mapping[str, tuple[Fault, ...]]
+    stamps: Mapping[str, int]
+    whole: bool
+
+
+@dataclass(slots=True)
+class InstanceFiles:
+    """Keeps a catalogue equal to the documents under `path`. `faults` holds what is wrong now, by file."""
+
+    path: Path
+    catalogue: Catalogue
+    max_user_data: int = MAX_USER_DATA
+    faults: dict[str, tuple[Fault, ...]] = field(default_factory=dict)
+    reloads: int = 0
+    failed_reloads: int = 0
+    _stamps: dict[str, int] = field(default_factory=dict)
+    _owners: dict[str, str] = field(default_factory=dict)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def load(self) -> tuple[Fault, ...]:
+        """Look once, now; returns every fault there is."""
+        while not self._take(self._scan(self._stamps)):
+            pass
+        return self.all_faults()
+
+    async def follow(self) -> None:
+        """Look again and again until cancelled; never reads a file in the event loop."""
+        while True:
+            started = time.monotonic()
+            whole = True
+            try:
+                whole = self._take(await asyncio.to_thread(self._scan, self._stamps))
+            except OSError as error:
+                LOG.error("%s: cannot be read: %s; the instances stay", self.path, error.strerror)  # noqa: TRY400
+                self.failed_reloads += 1
+            if whole:
+                await self._pause(max(LEAST_PAUSE_S, (time.monotonic() - started) / SCAN_SHARE))
+
+    async def _pause(self, seconds: float) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def look_now(self) -> None:
+        """End the pause of `follow`: someone says that there is a change (SIGHUP)."""
+        self._wake.set()
+
+    def _scan(self, known: Mapping[str, int]) -> Scan:
+        stamps = _stamps(self.path)
+        gone = frozenset(known.keys() - stamps.keys())
+        changed = [path for path, stamp in stamps.items() if known.get(path) != stamp]
+        for path in changed[BATCH:]:
+            del stamps[path]
+        documents: dict[str, Instance] = {}
+        broken: dict[str, tuple[Fault, ...]] = {}
+        for path in changed[:BATCH]:
+            try:
+                text = Path(path).read_bytes()
+                if _stamp(Path(path).stat()) != stamps[path]:
+                    raise FileNotFoundError  # it is being replaced: the next look reads it
+                documents[path] = read(text, path, max_user_data=self.max_user_data)
+            except FileNotFoundError:
+                del stamps[path]
+            except OSError as error:
+                reason = error.strerror or "input/output error"
+                broken[path] = (Fault(path, None, "", f"cannot be read: {reason}", "Make it readable"),)
+            except InvalidInstance as refused:
+                broken[path] = refused.faults
+        return Scan(documents, gone, broken, stamps, whole=len(changed) <= BATCH)
+
+    def _take(self, scan: Scan) -> bool:
+        """Bring one look into the catalogue, without a pause in which a request could see half of it.
+
+        Returns whether that was all there is to read.
+        """
+        if not (scan.read or scan.gone or scan.broken):
+            return scan.whole
+        self.reloads += 1
+        self._stamps = dict(scan.stamps)
+        for uuid in [uuid for uuid, path in self._owners.items() if path in scan.gone]:
+            self._forget_uuid(uuid)
+        for path in scan.gone:
+            self.faults.pop(path, None)
+        for path, faults in scan.broken.items():
+            self._report(path, faults)
+        left = self._put_all(scan.read)
+        while left and len(again := self._put_all(left)) < len(left):
+            left = again  # an address went from one document to another: the giver came later
+        for path in left:
+            self._stamps.pop(path, None)  # tried again: the other owner may go
+        return scan.whole
+
+    def _put_all(self, documents: Mapping[str, Instance]) -> dict[str, Instance]:
+        """Put documents; returns those in conflict with another one."""
+        refused: dict[str, Instance] = {}
+        before = {path: uuid for uuid, path in self._owners.items()} if documents else {}
+        for path, instance in documents.items():
+            owner = self._owners.get(instance.uuid, path)
+            try:
+                if owner != path:
+                    name = Path(owner).name
+                    taken = Fault(path, None, "uuid", f"used by {name}", "Give each instance its own")
+                    raise InvalidInstance([taken])
+                self.catalogue.put(instance, path)
+            except InvalidInstance as conflict:
+                self._report(path, conflict.faults)
+                refused[path] = instance
+                continue
+            if before.get(path, instance.uuid) != instance.uuid:
+                self._forget_uuid(before[path])
+            self._owners[instance.uuid] = path
+            self.faults.pop(path, None)
+            for warning in instance.warnings:
+                LOG.warning("%s", warning)
+        return refused
+
+    def _forget_uuid(self, uuid: str) -> None:
+        del self._owners[uuid]
+        self.catalogue.remove(uuid)
+
+    def _report(self, path: str, faults: tuple[Fault, ...]) -> None:
+        if self.faults.get(path) == faults:
+            return
+        self.faults[path] = faults
+        self.failed_reloads += 1
+        for fault in faults:
+            LOG.error("%s", fault)
+
+    def all_faults(self) -> tuple[Fault, ...]:
+        """What is wrong with documents now."""
+        return tuple(fault for faults in self.faults.values() for fault in faults)
+
+    async def read(self, uuid: str) -> Json:
+        """The document of an instance, None when there is none."""
+        path = self._owners.get(uuid)
+        if path is None:
+            return None
+        value = load(await asyncio.to_thread(Path(path).read_bytes), path).value
+        return as_json(value) if is_json(value) else None
+
+    async def write(self, uuid: str, document: Json) -> None:
+        """Write a document as `<uuid>.json`, or over the file that holds it (X-3).
+
+        Raises StoreUnavailable.
+        """
+        path = Path(self._owners.get(uuid, self.path / f"{uuid}.json"))
+        if not self.path.is_dir() or path.suffix != ".json":
+            raise StoreUnavailable(str(path), "only JSON documents of a directory are written")
+        content = json.dumps(document, indent=2).encode()
+        await asyncio.to_thread(_replace, path, content)
+        self._take(await asyncio.to_thread(self._scan, self._stamps))
+
+    async def delete(self, uuid: str) -> bool:
+        """Remove an instance and its file; False when it is not known."""
+        path = self._owners.get(uuid)
+        if path is None:
+            return False
+        await asyncio.to_thread(Path(path).unlink, missing_ok=True)
+        self._stamps.pop(path, None)
+        self._forget_uuid(uuid)
+        return True
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write whole: a reader sees the old or the new document."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreUnavailable(str(path), error.strerror or "input/output error") from error
+
+
+def _stamps(path: Path) -> dict[str, int]:
+    """The documents there are, by path in order. Raises OSError."""
+    if not path.is_dir():
+        return {str(path): _stamp(path.stat())}
+    found = {}
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file():
+                found[entry.path] = _stamp(entry.stat())
+    return dict(sorted(found.items()))
+
+
+def _stamp(status: os.stat_result) -> int:
+    """Differs between two versions of a file."""
+    return hash((status.st_mtime_ns, status.st_size, status.st_ino))

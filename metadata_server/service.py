@@ -1,0 +1,195 @@
+"""The server as a service: settings to listeners, files followed, signals obeyed, root given up.
+
+`run()` is what `guestling serve` calls; programs that only need a listener use `app.MetadataServer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from instance_metadata.fields import Json, as_json, is_json
+from instance_metadata.instance import MAX_USER_DATA
+from metadata_server import privileges
+from metadata_server.access import AccessRecord
+from metadata_server.admin import Admin, Documents
+from metadata_server.app import MetadataServer, Settings
+from metadata_server.errors import BadListener
+from metadata_server.instance_files import InstanceFiles
+from metadata_server.listener import Listener
+from metadata_server.passwords import DirectoryPasswords, MemoryPasswords, Passwords
+from metadata_server.vendor_data import Rules, Target, VendorData
+
+LOG = logging.getLogger("metadata_server")
+PAUSE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything `guestling serve` was told. `instances` is a file, a directory, or a store's URL."""
+
+    instances: str
+    listeners: tuple[Listener, ...]
+    settings: Settings = field(default_factory=Settings)
+    state: Path | None = None
+    token_keys: tuple[bytes, ...] = ()
+    admin: str | None = None
+    access_log: Path | None = None
+    vendor_data: Path | None = None
+    targets: tuple[Target, ...] = ()
+    vendor_rules: Rules = field(default_factory=Rules)
+    max_user_data: int = MAX_USER_DATA
+    user: str | None = None
+    stay_root: bool = False
+
+
+def read_vendor_data(path: Path) -> Json:
+    """The static vendor data of all instances (OS-13: refused now, not at each request).
+
+    Raises BadListener.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BadListener(f"{path}: cannot be read: {error.strerror}. Make it readable.") from error
+    except (ValueError, RecursionError) as error:
+        raise BadListener(f"{path}: not JSON: {error}. Correct it.") from error
+    if not is_json(value):
+        raise BadListener(f"{path}: not strict JSON. Leave NaN and Infinity out.")
+    return as_json(value)
+
+
+class Service:
+    """One process: a server, its documents, its admin socket."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        options = config.settings.options
+        if config.vendor_data is not None:
+            options = replace(options, vendor_data=read_vendor_data(config.vendor_data))
+        options = replace(options, dynamic_vendor_data=bool(config.targets))
+        self.server = MetadataServer(
+            replace(config.settings, options=options),
+            passwords=self._passwords(),
+            token_keys=config.token_keys,
+            on_request=None if config.access_log is None else _access_log(config.access_log),
+        )
+        self.documents = InstanceFiles(Path(config.instances), self.server.instances, config.max_user_data)
+        self._vendor: VendorData | None = None
+        self._stop = asyncio.Event()
+
+    def _passwords(self) -> Passwords:
+        if self._config.state is None:
+            return MemoryPasswords()
+        kept = DirectoryPasswords(self._config.state / "passwords")
+        kept.check()
+        return kept
+
+    async def run(self, ready: Callable[[tuple[str, ...]], None]) -> None:
+        """Load, listen, drop privileges, call `ready` with the addresses, serve until told to stop.
+
+        Raises MetadataServerError when something of that cannot be done.
+        """
+        self.documents.load()
+        if self._config.targets:
+            self._vendor = VendorData(self._config.targets, self._config.vendor_rules)
+            self.server.services.vendor_data = self._vendor.replies
+            self.server.instances.on_change.append(self._vendor.forget)
+        addresses = [await self.server.listen(listener) for listener in self._config.listeners]
+        if self._config.admin is not None:
+            await self.server.listen_admin(
+                Listener(self._config.admin), Admin(self.server.services, self.documents)
+            )
+        self._give_up_root()
+        background = [asyncio.create_task(self._follow()), asyncio.create_task(self._watch_loop())]
+        self._obey_signals()
+        try:
+            ready(tuple(addresses))
+            await self._stop.wait()
+        finally:
+            await self._end(background)
+
+    async def _end(self, background: list[asyncio.Task[None]]) -> None:
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+        await self.server.close()
+        if self._vendor is not None:
+            await self._vendor.close()
+
+    def _give_up_root(self) -> None:
+        """Become --user, else the owner of the documents; where that is root, keep nothing but its name."""
+        if privileges.is_root() and not self._config.stay_root:
+            user = self._config.user or privileges.owner_of(Path(self._config.instances))
+            if user is None:
+                LOG.warning("the documents belong to root: staying root without capabilities; see --user")
+                privileges.drop_capabilities()
+            else:
+                privileges.drop(user, self._config.state)
+        privileges.harden()
+
+    def _obey_signals(self) -> None:
+        """TERM and INT: end, the second one at once; HUP: look at files now (MS-D12)."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _told_to_stop(self) -> None:
+        if self._stop.is_set():
+            sys.stderr.flush()
+            raise SystemExit(1)
+        self._stop.set()
+
+    def _reload(self) -> None:
+        """The last good vendor data stays when the new one is broken (OS-13)."""
+        self.documents.look_now()
+        if self._config.vendor_data is None:
+            return
+        try:
+            data = read_vendor_data(self._config.vendor_data)
+        except BadListener as broken:
+            LOG.error("%s", broken)  # noqa: TRY400  # one line is what an operator needs
+            self.server.services.events["reload_failed"] += 1
+            return
+        self.server.use(replace(self.server.settings.options, vendor_data=data))
+
+    async def _follow(self) -> None:
+        await self.documents.follow()
+
+    async def _watch_loop(self) -> None:
+        """Say when something blocked the event loop (MS-D16), and drop full rate buckets."""
+        loop = asyncio.get_running_loop()
+        while True:
+            before = loop.time()
+            await asyncio.sleep(PAUSE_S)
+            late_s = loop.time() - before - PAUSE_S
+            if late_s > 1.0:
+                LOG.warning("the event loop was blocked for %.1f s", late_s)
+            self.server.services.limiter.forget_idle(self.server.services.monotonic())
+
+
+def _access_log(path: Path) -> Callable[[AccessRecord], None]:
+    """Append a line for each request; `-` is standard output."""
+    stream = sys.stdout if str(path) == "-" else path.open("a", buffering=1)
+
+    def write(record: AccessRecord) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not stop guests from booting
+            stream.write(f"{record.as_json()}\n")
+
+    return write
+
+
+def check(config: Config) -> tuple[Documents, int]:
+    """Read every document without serving; returns them and the number of instances that are good."""
+    server = MetadataServer(config.settings)
+    documents = InstanceFiles(Path(config.instances), server.instances, config.max_user_data)
+    documents.load()
+    return documents, len(server.instances)

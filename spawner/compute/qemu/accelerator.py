@@ -184,7 +184,9 @@ def _first_line(stderr: bytes) -> str:
 
 
 def user_cache_dir(environ: Mapping[str, str]) -> Path:
-    """$XDG_CACHE_HOME/guestling or ~/.cache/guestling."""
+    """$GUESTLING_CACHE, $XDG_CACHE_HOME/guestling or ~/.cache/guestling."""
+    if chosen := environ.get("GUESTLING_CACHE"):
+        return Path(chosen)
     base = environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "guestling"
 

@@ -320,22 +320,21 @@ async def _pour(
 
 
 def _layers(disks: Sequence[Disk]) -> Iterator[Disk]:
-    """Every image of every disk: the disk itself, then what it is based on."""
+    """Every image of every disk: the disk itself, then its bases, which nobody may write to (SP-08)."""
     for disk in disks:
-        layer: Disk | None = disk
-        while layer is not None:
-            yield layer
-            layer = layer.backing
+        yield disk
+        base = disk.backing
+        while base is not None:
+            yield dataclasses.replace(base, read_only=True)
+            base = base.backing
 
 
 def _open_image(disk: Disk, ours: contextlib.ExitStack) -> int:
     """An image, opened with our rights: QEMU's user needs none on the path."""
-    base = disk.read_only
     try:
-        fd = os.open(disk.path, (os.O_RDONLY if base else os.O_RDWR) | os.O_CLOEXEC)
+        fd = os.open(disk.path, (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC)
     except OSError as error:
-        raise FileRefused(
-            disk.path, error.strerror or "cannot be opened", "Correct the path or its mode"
-        ) from error
+        why = error.strerror or "cannot be opened"
+        raise FileRefused(disk.path, why, "Correct the path or its mode") from error
     ours.callback(os.close, fd)
     return fd

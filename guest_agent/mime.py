@@ -23,10 +23,15 @@ CONTINUED = re.compile(r"(\w+)\*(?:([0-9]+)\*?)?")
 
 
 class Leaf(Value):
-    """One part that is not a container. Header names are lower case; `payload` is decoded."""
+    """One part that is not a container. Header names are lower case; `payload` is decoded.
+
+    `type_name` is the `name` parameter of Content-Type, which counts only inside a multipart and while
+    that type does.
+    """
 
     content_type: str
     filename: str | None
+    type_name: str | None
     headers: tuple[tuple[str, str], ...]
     payload: bytes
 
@@ -143,9 +148,14 @@ class _Reader:
             return
         disposition = parameters(_first(headers, "content-disposition") or "").get("filename")
         name = parameters(_first(headers, "content-type") or "").get("name")
-        filename = name if disposition is None else disposition
         self.leaves.append(
-            Leaf(kind, None if filename is None else filename.strip(), tuple(headers), payload)
+            Leaf(
+                kind,
+                None if disposition is None else disposition.strip(),
+                name.strip() if name is not None and inside else None,
+                tuple(headers),
+                payload,
+            )
         )
 
 

@@ -130,6 +130,7 @@ class _Expander:
 
     def leaf(self, leaf: Leaf, place: str, chain: tuple[str, ...], layers: int) -> None:
         kind, payload, headers = leaf.content_type, leaf.payload, leaf.headers
+        filename = leaf.type_name if leaf.filename is None else leaf.filename
         if kind in formats.GZIP:
             place = f"{place} part {len(self.parts) + 1}"
             try:
@@ -143,7 +144,10 @@ class _Expander:
                 return
             layers += 1
             kind, headers = formats.PLAIN, tuple(kept for kept in headers if kept[0] == "launch-index")
-        self.piece(kind, leaf.filename, headers, payload, place, chain, layers)
+        elif kind in formats.LOOKED_AT and leaf.filename is None:
+            # A type that turns out to be another one takes the name it carried along (cloud-init).
+            filename = filename if formats.sniff(payload) in (None, kind) else None
+        self.piece(kind, filename, headers, payload, place, chain, layers)
 
     def piece(
         self,

@@ -1,175 +1,202 @@
-"""DHCPv4 packets: what a client sends, and what a server's answer says. Pure: bytes in, values out.
+"""A lease for as long as a source is read: the first NIC that may be connected gets an address for a while.
 
-Source: RFC 2131, 2132, 3442 (classless routes). A packet that is not for us, or is not whole, is None: on a
-broadcast link that is everyday traffic, not an error.
+No DHCP client of the image is needed, and nothing of the lease stays: the network config that the source
+delivers is applied to a clean machine. Source: guest-agent.md 1.5, 1.8; faults GA-N04.
 """
 
 from __future__ import annotations
 
-import struct
+import os
+import time
 
-from boot_stages.value import Value
+from boot_stages.log import logger
+from guest_agent import dhcp_packets, netlink, sys_net
+from guest_agent.errors import SourceUnusable
 
-SERVER_PORT, CLIENT_PORT = 67, 68
-UDP, TTL = 17, 64
-REQUEST, REPLY, ETHERNET = 1, 2, 1
-COOKIE = b"\x63\x82\x53\x63"
-BROADCAST_FLAG = 0x8000
-DISCOVER, OFFER, ASK, ACK, NAK = 1, 2, 3, 5, 6
-# Options. The two classless ones have one format; 249 is Microsoft's number for 121.
-MASK, ROUTER, MTU, ADDRESS, TYPE, SERVER, WANTED = 1, 3, 26, 50, 53, 54, 55
-ROUTES, MS_ROUTES = 121, 249
-PAD, END = 0, 255
-ASKED_FOR = bytes((MASK, ROUTES, MS_ROUTES, ROUTER, MTU))
-FIXED = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
-IP_HEADER = struct.Struct("!BBHHHBBH4s4s")
-UDP_HEADER = struct.Struct("!HHHH")
-MAX_ROUTES = 64
-ANY = "0.0.0.0"  # noqa: S104 - an address in a packet, nothing is bound to it
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from socket import socket
 
+    from guest_agent.dhcp_packets import Offer, Route
+    from guest_agent.machine import Machine
+    from guest_agent.network.links import Link
 
-class Route(Value):
-    """A route of a lease; `via` is "" where the network is on the link itself."""
+LOG = logger("dhcp")
 
-    network: str
-    prefix: int
-    via: str
+WAIT_S = 60.0
+CARRIER_WAIT_S = 5.0
+POLL_S = 0.02
+FIRST_ANSWER_S, LONGEST_ANSWER_S = 1.0, 8.0
+ETHERNET_IP = 0x0800
+PACKET_BYTES = 4096
 
 
-class Offer(Value):
-    """What a server offers or confirms: OFFER, ACK or NAK, and the lease."""
+class Ephemeral:
+    """`with Ephemeral(machine, config):` - inside, the NIC that got a lease is up; after it, as before.
 
-    kind: int
-    address: str
-    prefix: int
-    server: str
-    routes: tuple[Route, ...] = ()
-    mtu: int = 0
+    Does nothing where the network is reachable already, and on a machine that is not live. A failure is a
+    warning: what follows says itself that nobody answers.
+    """
 
+    def __init__(self, machine: Machine, config: Mapping[str, object]) -> None:
+        self._machine = machine
+        self._wait_s = _wait_s(config)
+        self._raised: list[Link] = []
+        self._lease: tuple[Link, Offer] | None = None
 
-def packet(kind: int, transaction: int, mac: bytes, offer: Offer | None = None) -> bytes:
-    """An IP packet from 0.0.0.0 to everybody: DISCOVER, or the request for what was offered."""
-    options = bytes((TYPE, 1, kind)) + bytes((WANTED, len(ASKED_FOR))) + ASKED_FOR
-    if offer is not None:
-        options += (
-            bytes((ADDRESS, 4)) + _to_bytes(offer.address) + bytes((SERVER, 4)) + _to_bytes(offer.server)
-        )
-    none = b"\0" * 4
-    head = FIXED.pack(
-        REQUEST, ETHERNET, 6, 0, transaction, 0, BROADCAST_FLAG, none, none, none, none, mac, b"", b"", COOKIE
-    )
-    body = (head + options + bytes((END,))).ljust(300, b"\0")
-    return _in_ip(_in_udp(body))
+    def __enter__(self) -> Offer | None:
+        if not self._machine.is_live or self._machine.is_recorded:
+            return None
+        if has_route(self._machine.read_text("/proc/net/route") or ""):
+            return None
+        try:
+            self._lease = acquire(self._machine, self._wait_s, self._raised)
+        except SourceUnusable as error:
+            LOG.warning("%s", error)
+            return None
+        return self._lease[1]
 
-
-def _in_udp(body: bytes) -> bytes:
-    # A checksum of 0 means: none. RFC 768.
-    return UDP_HEADER.pack(CLIENT_PORT, SERVER_PORT, UDP_HEADER.size + len(body), 0) + body
-
-
-def _in_ip(body: bytes) -> bytes:
-    size = IP_HEADER.size + len(body)
-    source, target = b"\0" * 4, b"\xff" * 4
-    blank = IP_HEADER.pack(0x45, 0, size, 0, 0, TTL, UDP, 0, source, target)
-    return IP_HEADER.pack(0x45, 0, size, 0, 0, TTL, UDP, _checksum(blank), source, target) + body
+    def __exit__(self, *_error: object) -> None:
+        try:
+            if self._lease is not None:
+                link, offer = self._lease
+                netlink.remove_address(link.name, offer.address, offer.prefix)
+            for link in self._raised:
+                netlink.set_link(link.name, up=False)
+        except OSError as error:
+            LOG.debug("the lease is gone already: %s", error)
 
 
-def _checksum(header: bytes) -> int:
-    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+def _wait_s(config: Mapping[str, object]) -> float:
+    """`system_info: network: dhcp_timeout` of the image, in seconds."""
+    wanted: object = config.get("system_info")
+    for key in ("network", "dhcp_timeout"):
+        wanted = wanted.get(key) if isinstance(wanted, dict) else None
+    return float(wanted) if isinstance(wanted, (int, float)) else WAIT_S
 
 
-def parse(data: bytes, transaction: int, mac: bytes) -> Offer | None:
-    """The answer to our transaction in an IP packet, or None."""
-    body = _payload(data)
-    if body is None or len(body) < FIXED.size:
-        return None
-    fields = FIXED.unpack_from(body)
-    operation, number, yours, hardware, cookie = fields[0], fields[4], fields[8], fields[11], fields[14]
-    if operation != REPLY or number != transaction or hardware[:6] != mac or cookie != COOKIE:
-        return None
-    options = _options(body[FIXED.size :])
-    kind = options.get(TYPE, b"\0")[0:1]
-    if not kind or kind[0] not in {OFFER, ACK, NAK}:
-        return None
-    mtu = options.get(MTU, b"")
-    return Offer(
-        kind[0],
-        _text(yours),
-        _prefix(options.get(MASK, b"")),
-        _text(options.get(SERVER, b"\0\0\0\0")[:4].ljust(4, b"\0")),
-        _routes(options),
-        int.from_bytes(mtu, "big") if len(mtu) == 2 else 0,
-    )
+def has_route(table: str) -> bool:
+    """Whether /proc/net/route leads to 169.254.169.254 (addresses there are little-endian hex)."""
+    target = 0xA9FEA9FE
+    for line in table.splitlines()[1:]:
+        words = line.split()
+        if len(words) > 7:
+            network = int.from_bytes(bytes.fromhex(words[1]), "little")
+            mask = int.from_bytes(bytes.fromhex(words[7]), "little")
+            if target & mask == network:
+                return True
+    return False
 
 
-def _payload(data: bytes) -> bytes | None:
-    """What a UDP packet for a DHCP client carries."""
-    if len(data) < IP_HEADER.size or data[0] >> 4 != 4 or data[9] != UDP:
-        return None
-    start = (data[0] & 0x0F) * 4
-    if start < IP_HEADER.size or len(data) < start + UDP_HEADER.size:
-        return None
-    _source, target, size, _sum = UDP_HEADER.unpack_from(data, start)
-    if target != CLIENT_PORT or size < UDP_HEADER.size or start + size > len(data):
-        return None
-    return data[start + UDP_HEADER.size : start + size]
+def acquire(machine: Machine, wait_s: float, raised: list[Link]) -> tuple[Link, Offer]:
+    """A lease on the first NIC that gets one. Raises SourceUnusable with what each NIC said.
+
+    Links brought up are added to `raised`. They stay up without a lease, too: the metadata may answer on a
+    link-local IPv6 address.
+    """
+    from guest_agent.network import fallback
+
+    nics = fallback.candidates(sys_net.links(machine))
+    if not nics:
+        raise SourceUnusable("there is no NIC to ask a metadata service through")
+    reasons = []
+    deadline = time.monotonic() + wait_s
+    for number, link in enumerate(nics):
+        share_s = (deadline - time.monotonic()) / (len(nics) - number)
+        try:
+            if not link.is_up:
+                netlink.set_link(link.name, up=True)
+                raised.append(link)
+            return link, _on(machine, link, time.monotonic() + share_s)
+        except (OSError, NoAnswer) as error:
+            reasons.append(f"{link.name}: {error}")
+    raise SourceUnusable(f"no DHCP lease on any NIC ({'; '.join(reasons)})")
 
 
-def _options(data: bytes) -> dict[int, bytes]:
-    """The options; one that is given in several pieces is joined (RFC 3396), one cut short is left out."""
-    found: dict[int, bytes] = {}
-    at = 0
-    while at < len(data) and data[at] != END:
-        code = data[at]
-        at += 1
-        if code == PAD:
+class NoAnswer(Exception):
+    """No server has answered in time."""
+
+    def __init__(self) -> None:
+        super().__init__("no DHCP server has answered")
+
+
+def _on(machine: Machine, link: Link, deadline: float) -> Offer:
+    """A lease on one NIC that is up. Raises OSError, NoAnswer."""
+    started = time.monotonic()
+    _await_carrier(machine, link)
+    offer = _ask(link, deadline)
+    netlink.add_address(link.name, offer.address, offer.prefix)
+    for route in usable_routes(offer):
+        netlink.add_route(link.name, route.network, route.prefix, route.via)
+    took_s = time.monotonic() - started
+    LOG.debug("lease of %s/%d on %s in %.3f s", offer.address, offer.prefix, link.name, took_s)
+    return offer
+
+
+def usable_routes(offer: Offer) -> list[Route]:
+    """Routes on the link first, then those through a router of the lease's own network (GA-N03)."""
+    usable = []
+    for route in offer.routes:
+        if route.via and not _is_inside(route.via, offer.address, offer.prefix):
+            LOG.warning("DHCP route by %s: not in the lease's network, not used", route.via)
             continue
-        if at >= len(data) or at + 1 + data[at] > len(data):
-            break
-        found[code] = found.get(code, b"") + data[at + 1 : at + 1 + data[at]]
-        at += 1 + data[at]
-    return found
+        usable.append(route)
+    return sorted(usable, key=lambda route: bool(route.via))
 
 
-def _prefix(mask: bytes) -> int:
-    """Bits of a netmask; 24 where there is none, or one with holes."""
-    number = int.from_bytes(mask, "big") if len(mask) == 4 else 0
-    bits = bin(number).count("1")
-    whole = (0xFFFFFFFF << (32 - bits)) & 0xFFFFFFFF if bits else 0
-    return bits if bits and number == whole else 24
+def _is_inside(address: str, own: str, prefix: int) -> bool:
+    import socket
+
+    mask = (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF
+    first, second = (int.from_bytes(socket.inet_aton(each), "big") for each in (address, own))
+    return first & mask == second & mask
 
 
-def _routes(options: dict[int, bytes]) -> tuple[Route, ...]:
-    """Classless routes; where a server gives any, the router option does not count (RFC 3442)."""
-    routes = _classless(options.get(ROUTES) or options.get(MS_ROUTES) or b"")
-    router = options.get(ROUTER, b"")[:4]
-    if not routes and len(router) == 4:
-        return (Route(ANY, 0, _text(router)),)
-    return routes
+def _await_carrier(machine: Machine, link: Link) -> None:
+    """A NIC needs a moment after it is brought up; one that never says so is tried all the same."""
+    deadline = time.monotonic() + CARRIER_WAIT_S
+    while time.monotonic() < deadline:
+        if (machine.read_text(f"{sys_net.SYS}/{link.name}/carrier") or "").strip() == "1":
+            return
+        time.sleep(POLL_S)
 
 
-def _classless(data: bytes) -> tuple[Route, ...]:
-    routes: list[Route] = []
-    at = 0
-    while at < len(data) and len(routes) < MAX_ROUTES:
-        prefix = data[at]
-        size = (prefix + 7) // 8
-        end = at + 1 + size + 4
-        if prefix > 32 or end > len(data):
-            break
-        via = _text(data[end - 4 : end])
-        network = data[at + 1 : at + 1 + size].ljust(4, b"\0")
-        routes.append(Route(_text(network), prefix, "" if via == ANY else via))
-        at = end
-    return tuple(routes)
+def _ask(link: Link, deadline: float) -> Offer:
+    """DISCOVER, OFFER, REQUEST, ACK; each asked again after 1, 2, 4, 8 seconds. Raises NoAnswer, OSError."""
+    import socket
+
+    transaction = int.from_bytes(os.urandom(4), "big")
+    mac = bytes.fromhex(link.mac.replace(":", ""))
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_PACKET, kind, socket.htons(ETHERNET_IP)) as channel:
+        channel.bind((link.name, ETHERNET_IP))
+        while True:
+            offer = _exchange(channel, dhcp_packets.DISCOVER, transaction, mac, None, deadline)
+            answer = _exchange(channel, dhcp_packets.ASK, transaction, mac, offer, deadline)
+            if answer.kind == dhcp_packets.ACK:
+                return answer
 
 
-def _text(address: bytes) -> str:
-    return ".".join(str(byte) for byte in address)
+def _exchange(
+    channel: socket, kind: int, transaction: int, mac: bytes, offer: Offer | None, deadline: float
+) -> Offer:
+    """Send until the fitting answer comes. Raises NoAnswer at the deadline."""
+    from socket import timeout
 
-
-def _to_bytes(address: str) -> bytes:
-    return bytes(int(part) for part in address.split("."))
+    wanted = {dhcp_packets.OFFER} if offer is None else {dhcp_packets.ACK, dhcp_packets.NAK}
+    wait_s = FIRST_ANSWER_S
+    target = (channel.getsockname()[0], ETHERNET_IP, 0, 0, b"\xff" * 6)
+    while time.monotonic() < deadline:
+        channel.sendto(dhcp_packets.packet(kind, transaction, mac, offer), target)
+        until = min(time.monotonic() + wait_s, deadline)
+        while time.monotonic() < until:
+            channel.settimeout(max(until - time.monotonic(), 0.001))
+            try:
+                found = dhcp_packets.parse(channel.recv(PACKET_BYTES), transaction, mac)
+            except timeout:
+                break
+            if found is not None and found.kind in wanted:
+                return found
+        wait_s = min(wait_s * 2, LONGEST_ANSWER_S)
+    raise NoAnswer

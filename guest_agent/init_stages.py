@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from guest_agent.boot import Boot
     from guest_agent.datasources import Source
     from guest_agent.datasources.source_data import Search, SourceData
-    from guest_agent.ephemeral_dhcp import Lease
     from guest_agent.user_data import Consumption
 
 LOG = logger("stages")
@@ -153,24 +152,7 @@ def _search(boot: Boot, key: str) -> Search:
     from guest_agent.datasources import Search as SearchOf
 
     stage = LOCAL_SOURCES if key == LOCAL.key else NETWORK_SOURCES
-    return SearchOf(
-        boot.machine, boot.config, stage, warn=lambda text: LOG.warning("%s", text), dhcp=_lease_maker(boot)
-    )
-
-
-def _lease_maker(boot: Boot) -> Callable[[], Lease] | None:
-    """How a source gets a network before there is one; None on a machine that is not live."""
-    if not boot.machine.is_live or boot.machine.is_recorded:
-        return None
-
-    def lease() -> Lease:
-        from guest_agent import ephemeral_dhcp
-
-        if ephemeral_dhcp.has_network(boot.machine):
-            return ephemeral_dhcp.no_lease()
-        return ephemeral_dhcp.acquire(boot.machine)
-
-    return lease
+    return SearchOf(boot.machine, boot.config, stage, warn=lambda text: LOG.warning("%s", text))
 
 
 def _events(boot: Boot, key: str) -> Callable[[Source, str], None]:

@@ -24,14 +24,13 @@ class Source(Value):
     class_name: str
     stage: str
     module: str
-    needs_lease: bool = False
 
 
 SOURCES = (
     Source("NoCloud", "DataSourceNoCloud", LOCAL, "nocloud"),
     Source("ConfigDrive", "DataSourceConfigDrive", LOCAL, "config_drive"),
-    Source("OpenStack", "DataSourceOpenStackLocal", LOCAL, "openstack", needs_lease=True),
-    Source("Ec2", "DataSourceEc2Local", LOCAL, "ec2", needs_lease=True),
+    Source("OpenStack", "DataSourceOpenStackLocal", LOCAL, "openstack"),
+    Source("Ec2", "DataSourceEc2Local", LOCAL, "ec2"),
     Source("NoCloud", "DataSourceNoCloudNet", NETWORK, "nocloud"),
     Source("OpenStack", "DataSourceOpenStack", NETWORK, "openstack"),
     Source("Ec2", "DataSourceEc2", NETWORK, "ec2"),
@@ -100,20 +99,11 @@ def _asked(search: Search, source: Source, listed: tuple[object, ...]) -> Source
     module = _module(source.module)
     try:
         if is_only or forced_name(search) == source.name.lower() or module.detect(search):
-            return _read(search, source, module.read)
+            data = module.read(search)
+            return data if isinstance(data, SourceData) else None
     except (AgentError, OSError) as error:
         search.warn(f"Getting data from {source.class_name} failed: {error}")
     return None
-
-
-def _read(search: Search, source: Source, read: Callable[[Search], SourceData | None]) -> SourceData | None:
-    """Read a source; one that is asked over the network before there is any gets a lease for that long."""
-    lease = search.dhcp() if source.needs_lease and search.dhcp is not None else None
-    try:
-        return read(search)
-    finally:
-        if lease is not None:
-            lease.close()
 
 
 def _module(name: str):  # type: ignore[no-untyped-def]  # one of our modules, imported when it is asked

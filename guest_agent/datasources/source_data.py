@@ -8,7 +8,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from guest_agent.ephemeral_dhcp import Lease
     from guest_agent.fetch import Web
     from guest_agent.machine import Machine
 
@@ -74,14 +73,11 @@ class Search:
         *,
         web: Web | None = None,
         warn: Callable[[str], None],
-        dhcp: Callable[[], Lease] | None = None,
     ) -> None:
         self.machine = machine
         self.config = config
         self.stage = stage
         self.warn = warn
-        # Gives a source of the local stage a network for as long as it is read; None: there is one, or none.
-        self.dhcp = dhcp
         self._web = web
 
     @property

@@ -1,20 +1,16 @@
-"""What a guest is to whoever starts it, and what each compute driver offers.
+"""What a guest is to whoever starts it, in words that every hypervisor shares.
 
-`VmSpec` says what shall run, in words that QEMU, libvirt and the fake driver share. `Guest` is one running
-(or ended) guest; `Ending` says how it went. Paths are absolute, sizes carry their unit in the name.
+`VmSpec` says what shall run, `Ending` how it went. Paths are absolute, sizes carry their unit in the name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
 from uuid import UUID
 
-from spawner.compute.agent_events import AgentEvent
 from spawner.errors import InvalidSpec
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -172,31 +168,6 @@ class Ending:
     status: int
     stderr: bytes
     took_s: float
-
-
-class Guest(Protocol):
-    """One guest, as each driver gives it."""
-
-    async def start(self) -> None:
-        """Run it; returns when the hypervisor answers.
-
-        Raises a SpawnerError, and leaves nothing behind then.
-        """
-
-    async def wait(self) -> Ending:
-        """The guest's end, whenever it comes."""
-
-    async def stop(self, grace_s: float = 10.0) -> Ending:
-        """End it: the guest may shut down for `grace_s`, then it is ended.
-
-        Removes all traces; safe to repeat.
-        """
-
-    def events(self) -> AsyncIterator[AgentEvent]:
-        """What the agent reports, in order; ends with the guest."""
-
-    def console_output(self) -> bytes:
-        """What the serial console kept: the beginning and the latest."""
 
 
 def _require(holds: bool, name: str, wrong: str, remedy: str) -> None:

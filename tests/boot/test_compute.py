@@ -190,7 +190,8 @@ try:
     written = True
 except OSError: written = False
 say(uuid=read("product_uuid"), product=read("product_name"), vendor=read("sys_vendor"),
-    serial=read("product_serial"), cmdline=open("/proc/cmdline").read().split("|")[1], disk_serial=(disk / "serial").read_text().strip(),
+    serial=read("product_serial"), cmdline=open("/proc/cmdline").read().split("|")[1],
+    disk_serial=(disk / "serial").read_text().strip(),
     read_only=(disk / "ro").read_text().strip(), content=content, written=written,
     ports=[p.read_text().strip() for p in pathlib.Path("/sys/class/virtio-ports").glob("*/name")],
     rng=open("/sys/class/misc/hw_random/rng_available").read().split())

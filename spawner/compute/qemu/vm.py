@@ -61,7 +61,7 @@ class Patience:
 
 
 class Vm:
-    """One guest, as `driver.Guest` says. `on_console` sees each piece of console output as it comes."""
+    """One guest. `on_console` sees each piece of console output as it comes."""
 
     def __init__(
         self,

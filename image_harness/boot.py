@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from image_harness import changes, seed, store
+from image_harness import changes, programs, seed, store
 from image_harness.progress import (
     Choice,
     Chosen,
@@ -33,14 +33,13 @@ from metadata_server.access import AccessRecord
 from metadata_server.app import MetadataServer
 from metadata_server.listener import Listener, Mode
 from spawner.compute.agent_events import Result
-from spawner.compute.driver import Disk, Ending, Nic, VmSpec
+from spawner.compute.driver import Bus, Disk, Ending, Format, Nic, VmSpec
 from spawner.compute.qemu import accelerator
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.vm import Vm
 from spawner.network import choose
 
 QEMU = "qemu-system-x86_64"
-MEMORY_MIB = 256
 RANDOM_SEED_BYTES = 512
 # The tiny guest powers off by itself; any other is asked to once its agent is done.
 POWER_OFF_S = 10.0
@@ -131,9 +130,10 @@ async def _metadata(
 
 
 def _machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
-    prepared = seed.prepare(
-        order.source, order.instance, os.urandom(RANDOM_SEED_BYTES), datetime.now(UTC).date(), run.path
-    )
+    # A disk image has no initrd, hence no virtio when detection looks for a drive; NVMe is built in.
+    bus = Bus.NVME if order.image.disk else Bus.VIRTIO
+    drawn = seed.Drawn(os.urandom(RANDOM_SEED_BYTES), datetime.now(UTC).date())
+    prepared = seed.prepare(order.source, order.instance, drawn, run.path, bus)
     attachment = host.network.backend.attach(run.metadata_socket, run.path)
     tell(Chosen(Choice.IMAGE, order.image.name, _image_facts(order.image)))
     tell(Chosen(Choice.ACCELERATOR, host.accelerator.name, host.accelerator.reason))
@@ -141,27 +141,37 @@ def _machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
     tell(Chosen(Choice.NETWORK, network, host.network.reason.removeprefix(f"{network}: ")))
     tell(Chosen(Choice.INSTANCE, order.instance.name, order.instance.uuid))
     tell(Chosen(Choice.SOURCE, order.source.value, prepared.description))
-    return Vm(_spec(order, prepared), run, host.accelerator, [attachment], binary=QEMU)
+    return Vm(_spec(order, prepared, run.path), run, host.accelerator, [attachment], binary=QEMU)
 
 
-def _spec(order: Order, prepared: seed.Seed) -> VmSpec:
+def _spec(order: Order, prepared: seed.Seed, run: Path) -> VmSpec:
     image = order.image
     words = [image.manifest.cmdline]
     words += ["guestling.tree=1"] if order.list_changes else []
     words += ["guestling.keep=1"] if order.stay else []
-    disks = (Disk(image.disk, read_only=True) if image.disk else None, prepared.drive)
+    disks = (_root_disk(image, run), prepared.drive)
     return VmSpec(
         name=order.instance.name,
         uuid=UUID(order.instance.uuid),
         kernel=image.kernel,
         initrd=image.initrd,
         cmdline=" ".join(words),
-        memory_mib=MEMORY_MIB,
+        memory_mib=image.manifest.memory_mib,
         disks=tuple(disk for disk in disks if disk is not None),
         nics=tuple(Nic(mac) for mac in order.instance.macs),
         smbios=prepared.smbios,
         deadline_s=order.deadline_s,
     )
+
+
+def _root_disk(image: store.Image, run: Path) -> Disk | None:
+    """A layer of this guest's own over the image's disk, which stays as it is."""
+    if image.disk is None:
+        return None
+    own = run / "root.qcow2"
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image.disk), str(own)]
+    programs.run(argv)
+    return Disk(own, Format.QCOW2, Bus.NVME, backing=Disk(image.disk, read_only=True))
 
 
 async def _follow(vm: Vm, tell: Tell) -> Result | None:

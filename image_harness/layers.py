@@ -44,6 +44,7 @@ class Plan:
     name: str
     suite: str
     cmdline: str
+    memory_mib: int
     recipe: str
     make_base: Callable[[Path, Say], BaseFacts]
     add_agent: Callable[[Path, Path], None]
@@ -117,7 +118,15 @@ def _assemble(plan: Plan, base: Path, agent_digest: str) -> store.Image:
         plan.add_agent(base, new)
         shutil.copyfile(base / "vmlinuz", new / "vmlinuz")
         manifest = store.Manifest(
-            plan.name, image.name, built, plan.suite, facts["kernel"], plan.cmdline, agent_digest, packages
+            name=plan.name,
+            digest=image.name,
+            built=built,
+            suite=plan.suite,
+            kernel=facts["kernel"],
+            cmdline=plan.cmdline,
+            memory_mib=plan.memory_mib,
+            agent=agent_digest,
+            packages=packages,
         )
         store.write_manifest(new, manifest)
     store.prune(plan.name)

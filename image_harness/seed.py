@@ -10,7 +10,7 @@ from configdrive import builder
 from image_harness.progress import Source
 from instance_metadata import documents, nocloud
 from instance_metadata.instance import Instance
-from spawner.compute.driver import Disk, Smbios
+from spawner.compute.driver import Bus, Disk, Smbios
 
 
 @dataclass(frozen=True)
@@ -22,27 +22,35 @@ class Seed:
     description: str
 
 
-def prepare(source: Source, instance: Instance, random_seed: bytes, today: date, where: Path) -> Seed:
-    """What `source` needs; a drive is written into the directory `where`. `random_seed`: 512 random bytes."""
+@dataclass(frozen=True)
+class Drawn:
+    """What a drive holds besides the instance: 512 random bytes, and the versions known on a day."""
+
+    random_seed: bytes
+    today: date
+
+
+def prepare(source: Source, instance: Instance, drawn: Drawn, where: Path, bus: Bus) -> Seed:
+    """What `source` needs; a drive is written into the directory `where` and plugged into `bus`."""
     if source is Source.METADATA:
         return Seed(None, Smbios(), "http://169.254.169.254/openstack/")
     if source is Source.CONFIG_DRIVE:
-        files = documents.tree(instance, random_seed=random_seed, today=today)
+        files = documents.tree(instance, random_seed=drawn.random_seed, today=drawn.today)
         image = builder.build(files, label="config-2")
-        return Seed(
-            _drive(where / "config-drive.iso", image), Smbios(), f"a drive labelled config-2, {_size(image)}"
-        )
+        drive = _drive(where / "config-drive.iso", image, bus)
+        return Seed(drive, Smbios(), f"a drive labelled config-2, {_size(image)}")
     image = builder.build(nocloud.tree(instance), label="cidata")
     # The serial number names the source, and the product must not say OpenStack: no cloud is what this is.
     platform = Smbios(product="guestling", serial="ds=nocloud")
-    return Seed(_drive(where / "nocloud.iso", image), platform, f"a drive labelled cidata, {_size(image)}")
+    drive = _drive(where / "nocloud.iso", image, bus)
+    return Seed(drive, platform, f"a drive labelled cidata, {_size(image)}")
 
 
-def _drive(path: Path, image: bytes) -> Disk:
+def _drive(path: Path, image: bytes, bus: Bus) -> Disk:
     # The drive may hold passwords: nobody else may read it, at no instant.
     path.touch(0o600, exist_ok=False)
     path.write_bytes(image)
-    return Disk(path, read_only=True)
+    return Disk(path, bus=bus, read_only=True)
 
 
 def _size(image: bytes) -> str:

@@ -23,7 +23,7 @@ class PackageVersion:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an image holds. `digest` changes whenever anything in the image does."""
+    """What an image holds, and what it wants. `digest` changes whenever anything in the image does."""
 
     name: str
     digest: str
@@ -31,6 +31,7 @@ class Manifest:
     suite: str
     kernel: str
     cmdline: str
+    memory_mib: int
     agent: str
     packages: tuple[PackageVersion, ...]
 

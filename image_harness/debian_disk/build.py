@@ -16,7 +16,9 @@ def plan(release: recipe.Release) -> layers.Plan:
     own = sorted(path for path in base.OWN_FILES.rglob("*") if path.is_file())
     digest = layers.digest_of(*code, base.PACKER, *own)
     make_base = partial(_make_base, release)
-    return layers.Plan(release.name, release.suite, recipe.CMDLINE, digest, make_base, _add_agent)
+    return layers.Plan(
+        release.name, release.suite, recipe.CMDLINE, recipe.MEMORY_MIB, digest, make_base, _add_agent
+    )
 
 
 def _make_base(release: recipe.Release, work: Path, say: Say) -> layers.BaseFacts:

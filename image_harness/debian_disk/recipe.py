@@ -34,7 +34,11 @@ MASKED = (
 ENABLED = {
     "multi-user.target.wants": ("systemd-networkd.service",),
     "sysinit.target.wants": ("systemd-resolved.service",),
-}
+    "cloud-init.target.wants": (
+        "cloud-init-local.service", "cloud-init-network.service", "cloud-config.service",
+        "cloud-final.service",
+    ),
+}  # fmt: skip
 
 # Files that every machine must make for itself: they are emptied or removed.
 EMPTIED = ("etc/machine-id",)
@@ -43,10 +47,8 @@ REMOVED = (
     "var/cache/apt/*.bin", "var/lib/systemd/random-seed",
 )  # fmt: skip
 
-# Modules that must be there before the agent looks for its channel, its drive and its network card.
-MODULES = ("virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "virtio_rng")
-
 SIZE = "2G"
+MEMORY_MIB = 512
 # The root disk is NVMe: the cloud kernel has that driver built in, and needs no initrd for it.
 CMDLINE = (
     "console=ttyS0 root=/dev/nvme0n1 rootfstype=ext4 rw quiet panic=-1 mitigations=off"

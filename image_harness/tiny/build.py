@@ -10,6 +10,7 @@ from image_harness.layers import Say
 from image_harness.tiny import base, kernel, recipe
 
 # A guest whose /init ends must not spin for ever (`panic`); the others save boot time under emulation.
+MEMORY_MIB = 256
 CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
 
 
@@ -18,7 +19,7 @@ def plan() -> layers.Plan:
     code = [Path(str(module.__file__)) for module in (recipe, base, kernel, cpio)]
     own = sorted(path for path in base.OWN_FILES.rglob("*") if path.is_file())
     digest = layers.digest_of(*code, guest_python.COMPILER, *own)
-    return layers.Plan("tiny", recipe.SUITE, CMDLINE, digest, _make_base, _add_agent)
+    return layers.Plan("tiny", recipe.SUITE, CMDLINE, MEMORY_MIB, digest, _make_base, _add_agent)
 
 
 def _make_base(work: Path, say: Say) -> layers.BaseFacts:

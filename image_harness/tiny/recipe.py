@@ -81,6 +81,7 @@ LINKS = {
     "usr/lib64/ld-linux-x86-64.so.2": "../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
     "usr/bin/python3": PYTHON,
     "etc/mtab": "/proc/mounts",
+    "var/run": "/run",
 }  # fmt: skip
 
 DIRECTORIES = {

@@ -14,9 +14,8 @@ def _add(name: str, digest: str, age_s: int = 0) -> Path:
     where.mkdir(parents=True)
     (where / "vmlinuz").write_bytes(b"kernel")
     packages = (store.PackageVersion("libc6", "2.36-9", "ab" * 32),)
-    manifest = store.Manifest(
-        name, digest, "2026-11-22T13:00:00+00:00", "bookworm", "6.1.0", "quiet", "a1", packages
-    )
+    built = "2026-11-22T13:00:00+00:00"
+    manifest = store.Manifest(name, digest, built, "bookworm", "6.1.0", "quiet", 256, "a1", packages)
     store.write_manifest(where, manifest)
     changed = (where / store.MANIFEST).stat().st_mtime - age_s
     os.utime(where / store.MANIFEST, (changed, changed))

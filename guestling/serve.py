@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from guestling import output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
+    from instance_metadata.secret import Secret
     from metadata_server.app import Settings
     from metadata_server.limiter import Rate
     from metadata_server.listener import Listener
@@ -256,6 +257,25 @@ def _token_keys(arguments: argparse.Namespace) -> tuple[bytes, ...]:
     return (os.urandom(32),)
 
 
+def _from_systemd(arguments: argparse.Namespace, secrets: tuple[Secret, ...]) -> Iterator[Listener]:
+    """The sockets that systemd opened for us (LISTEN_FDS), named in its unit file."""
+    from metadata_server.binding import SYSTEMD_FIRST_FD, inherited_address
+    from metadata_server.listener import Listener, Mode
+
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return
+    for fd in range(SYSTEMD_FIRST_FD, SYSTEMD_FIRST_FD + int(os.environ.get("LISTEN_FDS", "0"))):
+        yield Listener(
+            inherited_address(fd),
+            Mode(arguments.identify),
+            secrets=secrets,
+            trusted_proxies=tuple(arguments.trusted_proxy),
+            hosts=tuple(arguments.host),
+            neutron_safe=arguments.neutron_safe,
+            fd=fd,
+        )
+
+
 def _listeners(arguments: argparse.Namespace) -> tuple[Listener, ...]:
     from instance_metadata.secret import Secret
     from metadata_server.errors import BadListener
@@ -264,7 +284,9 @@ def _listeners(arguments: argparse.Namespace) -> tuple[Listener, ...]:
     secrets = (
         () if arguments.secret_file is None else tuple(Secret(line) for line in _lines(arguments.secret_file))
     )
-    listeners = []
+    listeners = list(_from_systemd(arguments, secrets))
+    if listeners and not arguments.listen:
+        return tuple(listeners)
     for text in arguments.listen or ("127.0.0.1:8775",):
         address, *pairs = text.split(",")
         given = dict(pair.partition("=")[::2] for pair in pairs)

@@ -11,6 +11,18 @@ from pathlib import Path
 from metadata_server.errors import CannotListen
 from metadata_server.listener import Listener, parse_address
 
+# systemd hands over its sockets from this number on (sd_listen_fds).
+SYSTEMD_FIRST_FD = 3
+
+
+def inherited_address(fd: int) -> str:
+    """The address of a socket that is open already. Raises CannotListen."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as inherited:
+            return shown_address(inherited)
+    except OSError as error:
+        raise CannotListen(f"file descriptor {fd}", error.strerror or str(error)) from error
+
 
 def bind(listener: Listener, *, reuse_port: bool = False) -> socket.socket:
     """The listener's socket, bound and non-blocking. Raises CannotListen."""

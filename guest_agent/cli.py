@@ -133,6 +133,10 @@ def main(program: str = "cloud-init", words: Sequence[str] | None = None) -> int
 
 
 def _dispatch(program: str, words: list[str], machine: Machine) -> int:
+    if words[:2] == ["devel", "net-convert"]:
+        from guest_agent.commands.devel import net_convert
+
+        return net_convert(words[2:], machine)
     if program == "cloud-init":
         stage = BOOT_WORDS.get(tuple(words))
         if stage is not None:

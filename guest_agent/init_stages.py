@@ -178,6 +178,21 @@ def _tell_search(boot: Boot, key: str, name: str, begin: str, end: str) -> None:
     boot.reporter.finish(f"{stage}/{name}", end)
 
 
+def refresh(boot: Boot) -> SourceData | None:
+    """Read the source of this instance again (hotplug); the cached one when it does not answer."""
+    from guest_agent import datasources
+
+    cached = boot.source
+    found: SourceData | None = datasources.find(_search(boot, NETWORK.key)) or datasources.find(
+        _search(boot, LOCAL.key)
+    )
+    if found is None or cached is None or found.instance_id != cached.instance_id:
+        return cached
+    boot.source = found
+    boot.state.save_cache(found.instance_id, to_document(found))
+    return found
+
+
 # Becoming the instance.
 
 

@@ -140,6 +140,7 @@ def _serve(config: Config, arguments: argparse.Namespace) -> int:
 def _work(config: Config, arguments: argparse.Namespace, number: int) -> int:
     from dataclasses import replace
 
+    from instance_metadata.errors import InvalidInstance
     from metadata_server.errors import BadListener, MetadataServerError
     from metadata_server.service import Service
 
@@ -158,7 +159,7 @@ def _work(config: Config, arguments: argparse.Namespace, number: int) -> int:
 
     try:
         _loop_runner(arguments.loop)(serve())
-    except BadListener as fault:
+    except (BadListener, InvalidInstance) as fault:
         output.complain(f"guestling serve: {fault}")
         return 2
     except MetadataServerError as failure:
@@ -202,6 +203,7 @@ def _config(arguments: argparse.Namespace) -> Config:
             failure_is_fatal=arguments.vendor_data_fatal, allowed=tuple(arguments.vendor_data_allow)
         ),
         max_user_data=arguments.max_user_data or 49_149,
+        faults=arguments.faults,
         user=arguments.user,
         stay_root=arguments.stay_root,
     )

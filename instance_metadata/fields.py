@@ -116,6 +116,15 @@ class Fields:
         self.fault(name, "not a number in range", f"Use a whole number from {least} to {most}")
         return None
 
+    def number(self, name: str, least: float, most: float, default: float) -> float:
+        if name not in self._left:
+            return default
+        value = self._left.pop(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most:
+            return float(value)
+        self.fault(name, "not a number in range", f"Use a number from {least:g} to {most:g}")
+        return default
+
     def flag(self, name: str, default: bool) -> bool:
         if name not in self._left:
             return default

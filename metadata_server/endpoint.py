@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from dataclasses import replace
 from typing import cast
 
@@ -17,6 +18,7 @@ from aiohttp import web
 from metadata_server import wishes
 from metadata_server.answers import Answer
 from metadata_server.caller import IDENTITY_HEADERS, foreign_headers, identify
+from metadata_server.faults import Script
 from metadata_server.http import NOT_FOUND, Request, Response, error
 from metadata_server.listener import Listener, Mode
 from metadata_server.pages import SEED_LENGTH, Tree
@@ -128,9 +130,31 @@ class Endpoint:
         else:
             safe = neutron_safe(outcome) if self._context.neutron_safe else outcome
             answer = writer.of_response(safe, head_only=raw.method == "HEAD")
+        if self._services.faults is not None:
+            answer = await self._misbehave(raw, answer, tree, self._services.faults)
         sent = self._send(raw, answer, tree, started_s)
         await _drained(raw)
         return sent
+
+    async def _misbehave(
+        self, raw: web.BaseRequest, answer: Answer, tree: Tree | None, script: Script
+    ) -> Answer:
+        """The answer as the fault script wants it; a reset connection has no answer at all."""
+        path = raw.raw_path.partition("?")[0]
+        fault = script.next(None if tree is None else tree.instance.uuid, path)
+        if fault is None:
+            return answer
+        await asyncio.sleep(fault.delay_s)
+        if fault.reset and raw.transport is not None:
+            reset(raw.transport)
+            raise ConnectionResetError
+        if fault.status is not None:
+            wait = () if fault.retry_after_s is None else (("Retry-After", str(fault.retry_after_s)),)
+            answer = self._services.writer.of_response(replace(error(fault.status), headers=wait))
+        if fault.truncate is not None:
+            body = answer.body + (self._services.seeds.take() if answer.seeded else b"") + answer.rest
+            answer = Answer(answer.status, answer.head, body[: fault.truncate], close=True)
+        return answer
 
     def _may_repeat(self, raw: web.BaseRequest, outcome: Send, tree: Tree) -> bool:
         """Whether the rules would say the same for this target until the instance changes.
@@ -139,6 +163,8 @@ class Endpoint:
         """
         target = raw.raw_path
         if outcome.head_only or not outcome.page.repeatable or self._listener.mode is Mode.PATH:
+            return False
+        if self._services.faults is not None:
             return False
         in_openstack = target.startswith("/openstack/")
         free = tree.instance.imds.tokens == "off" or (in_openstack and not self._context.tokens_everywhere)
@@ -213,6 +239,14 @@ def _limit_hops(raw: web.BaseRequest, hops: int) -> None:
         if found.family == socket.AF_INET6:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
         found.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a TCP connection with RST, as a crashed server does."""
+    found: socket.socket | None = transport.get_extra_info("socket")
+    if found is not None and found.family != socket.AF_UNIX:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 async def _drained(raw: web.BaseRequest) -> None:

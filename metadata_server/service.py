@@ -17,7 +17,7 @@ from pathlib import Path
 
 from instance_metadata.fields import Json, as_json, is_json
 from instance_metadata.instance import MAX_USER_DATA
-from metadata_server import privileges
+from metadata_server import faults, privileges
 from metadata_server.access import AccessRecord
 from metadata_server.admin import Admin, Documents
 from metadata_server.app import MetadataServer, Settings
@@ -46,6 +46,7 @@ class Config:
     targets: tuple[Target, ...] = ()
     vendor_rules: Rules = field(default_factory=Rules)
     max_user_data: int = MAX_USER_DATA
+    faults: Path | None = None
     user: str | None = None
     stay_root: bool = False
 
@@ -56,14 +57,19 @@ def read_vendor_data(path: Path) -> Json:
     Raises BadListener.
     """
     try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise BadListener(f"{path}: cannot be read: {error.strerror}. Make it readable.") from error
+        value = json.loads(_read(path))
     except (ValueError, RecursionError) as error:
         raise BadListener(f"{path}: not JSON: {error}. Correct it.") from error
     if not is_json(value):
         raise BadListener(f"{path}: not strict JSON. Leave NaN and Infinity out.")
     return as_json(value)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadListener(f"{path}: cannot be read: {error.strerror}. Make it readable.") from error
 
 
 class Service:
@@ -82,6 +88,8 @@ class Service:
             on_request=None if config.access_log is None else _access_log(config.access_log),
         )
         self.documents = InstanceFiles(Path(config.instances), self.server.instances, config.max_user_data)
+        if config.faults is not None:
+            self.server.services.faults = faults.parse(_read(config.faults), str(config.faults))
         self._vendor: VendorData | None = None
         self._stop = asyncio.Event()
 

@@ -14,6 +14,7 @@ from instance_metadata.instance import Instance
 from metadata_server.access import AccessRecord
 from metadata_server.answers import Answer, Writer, tail
 from metadata_server.catalogue import Catalogue
+from metadata_server.faults import Script
 from metadata_server.limiter import Limiter
 from metadata_server.pages import SEED_LENGTH, Tree
 from metadata_server.passwords import Passwords
@@ -36,6 +37,7 @@ class Services:
     vendor_data: Callable[[Instance], Awaitable[Mapping[str, Json] | None]] | None = None
     wall_time: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    faults: Script | None = None
     seeds: Seeds = field(default_factory=Seeds)
     answered: Counter[int] = field(default_factory=Counter)
     refused: Counter[int] = field(default_factory=Counter)

@@ -34,16 +34,28 @@ def parse(console: bytes) -> dict[str, Changed] | None:
 
 
 def differences(
-    one: Mapping[str, Changed], other: Mapping[str, Changed], *, except_for: Iterable[str] = ()
+    one: Mapping[str, Changed],
+    other: Mapping[str, Changed],
+    *,
+    except_for: Iterable[str] = (),
+    except_content_of: Iterable[str] = (),
 ) -> list[str]:
-    """One line for each path that the two do not share alike; `except_for`: patterns of paths that may."""
-    allowed = [re.compile(pattern) for pattern in except_for]
-    lines = []
-    for path in sorted({*one, *other}):
-        if one.get(path) == other.get(path) or any(pattern.fullmatch(path) for pattern in allowed):
-            continue
-        lines.append(f"{path}: {_shown(one.get(path))} | {_shown(other.get(path))}")
-    return lines
+    """One line for each path that the two do not share alike.
+
+    `except_for`: patterns of paths that may differ in all. `except_content_of`: of paths that both must have,
+    of the same type, mode and owner, whatever is in them.
+    """
+    allowed = re.compile("|".join(except_for) or r"(?!)")
+    blurred = re.compile("|".join(except_content_of) or r"(?!)")
+
+    def seen(file: Changed | None) -> Changed | None:
+        return msgspec.structs.replace(file, content="") if file and blurred.fullmatch(file.path) else file
+
+    return [
+        f"{path}: {_shown(one.get(path))} | {_shown(other.get(path))}"
+        for path in sorted({*one, *other})
+        if seen(one.get(path)) != seen(other.get(path)) and not allowed.fullmatch(path)
+    ]
 
 
 def _shown(file: Changed | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,11 +13,11 @@ from image_harness.tiny import build
 pytestmark = pytest.mark.boot
 
 
-def _listing(initrd: Path) -> dict[str, str]:
-    """path -> mode and owner, of the first archive of the initramfs."""
+def _listing(archive: bytes) -> dict[str, str]:
+    """path -> mode and owner; of an initramfs, cpio sees the first archive alone, which is the base."""
     done = subprocess.run(
         ["cpio", "--list", "--verbose", "--numeric-uid-gid", "--quiet"],
-        input=initrd.read_bytes(), capture_output=True, check=True,
+        input=archive, capture_output=True, check=True,
         env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
     rows = [line.split(maxsplit=8) for line in done.stdout.decode().splitlines()]
@@ -30,40 +29,51 @@ def test_the_manifest_names_every_package_with_its_checksum(tiny: store.Image) -
     assert {"busybox-static", "libc6", "python3-yaml", "passwd"} <= set(packages)
     assert any(name.startswith("linux-image-") and name.endswith("-cloud-amd64") for name in packages)
     assert all(package.version and len(package.sha256) == 64 for package in packages.values())
-    assert tiny.manifest.agent == agent.digest()
 
 
 def test_secrets_and_programs_have_the_right_modes(tiny: store.Image) -> None:
     assert tiny.initrd is not None
-    listing = _listing(tiny.initrd)
+    listing = _listing(tiny.initrd.read_bytes())
     assert listing["etc/shadow"] == "-rw-r----- 0:42"
     assert listing["etc/sudoers.d"] == "drwxr-x--- 0:0"
     assert listing["tmp"] == "drwxrwxrwt 0:0"
     assert listing["root"] == "drwx------ 0:0"
-    assert listing["init"] == listing["usr/bin/cloud-init"] == "-rwxr-xr-x 0:0"
+    assert listing["init"] == "-rwxr-xr-x 0:0"
     assert {row.split()[1] for row in listing.values()} == {"0:0", "0:42"}
 
 
 def test_nothing_is_compiled_in_the_guest(tiny: store.Image) -> None:
     assert tiny.initrd is not None
-    paths = set(_listing(tiny.initrd))
+    paths = set(_listing(tiny.initrd.read_bytes()))
     library = [path for path in paths if path.startswith("usr/lib/python3")]
     assert any(path.endswith("/yaml/__init__.pyc") for path in library)
     assert not [path for path in library if path.endswith(".py")]
 
 
-def test_asking_again_costs_less_than_50_ms(tiny: store.Image) -> None:
+def test_asking_again_costs_less_than_50_ms() -> None:
+    first = images.build("tiny", lambda _: None)
     started_s = time.perf_counter()
     again = images.build("tiny", lambda _: None)
     took_s = time.perf_counter() - started_s
     assert again.cached
-    assert again.image == tiny
+    assert again.image == first.image
+    assert again.image.manifest.agent == agent.digest()
     assert took_s < 0.05
 
 
-def test_packing_twice_gives_the_same_bytes(tiny: store.Image) -> None:
+def test_the_agents_commands_can_be_run() -> None:
+    images.build("tiny", lambda _: None)
     (newest, *_) = layers.bases(build.plan())
-    assert tiny.initrd is not None
+    listing = _listing(build.agent_archive(newest))
+    assert listing["usr/bin/cloud-init"] == listing["usr/lib/cloud-init/ds-identify"] == "-rwxr-xr-x 0:0"
+    assert listing["usr/bin/cloud-id"].startswith("l")
+    assert listing["usr/lib/python3/dist-packages/guest_agent/cli.py"] == "-rw-r--r-- 0:0"
+
+
+def test_packing_twice_gives_the_same_bytes() -> None:
+    image = images.build("tiny", lambda _: None).image
+    (newest, *_) = layers.bases(build.plan())
     packed = build.agent_archive(newest)
     assert packed == build.agent_archive(newest)
-    assert tiny.initrd.read_bytes() == (newest / "base.cpio").read_bytes() + packed
+    assert image.initrd is not None
+    assert image.initrd.read_bytes() == (newest / "base.cpio").read_bytes() + packed

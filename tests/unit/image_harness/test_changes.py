@@ -38,3 +38,14 @@ def test_differences_name_the_path_and_both_sides() -> None:
     assert changes.differences(files, other, except_for=[r"/etc/.*", "/new"]) == []
     assert changes.differences(files, other, except_for=["/ne"]) != [], "a pattern matches whole paths"
     assert changes.differences(files, files) == []
+
+
+def test_content_may_differ_where_mode_and_owner_may_not() -> None:
+    file = changes.Changed("/run/x", "regular file", "644", "0:0", "aa")
+    other_content = {"/run/x": changes.Changed("/run/x", "regular file", "644", "0:0", "bb")}
+    other_mode = {"/run/x": changes.Changed("/run/x", "regular file", "600", "0:0", "aa")}
+    ours = {"/run/x": file}
+    assert changes.differences(ours, other_content) != []
+    assert changes.differences(ours, other_content, except_content_of=["/run/.*"]) == []
+    assert changes.differences(ours, other_mode, except_content_of=["/run/.*"]) != []
+    assert changes.differences(ours, {}, except_content_of=["/run/.*"]) != []

@@ -125,6 +125,7 @@ class IncludeFailed(UserDataUnusable):
         way = " -> ".join((*chain, url))
         super().__init__(f"#include {way}: {problem}")
         self.url = url
+        self.problem = problem
         self.chain = chain
 
 
@@ -136,6 +137,7 @@ class FetchFailed(AgentError):
     def __init__(self, url: str, problem: str, status: int | None = None) -> None:
         super().__init__(f"{url}: {problem}")
         self.url = url
+        self.problem = problem
         self.status = status
 
 

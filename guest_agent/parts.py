@@ -187,7 +187,7 @@ class _Expander:
             try:
                 self.bodies[url] = self.fetch(url, once)
             except (FetchFailed, IncludeFailed) as error:
-                raise IncludeFailed(url, chain, error.text) from error
+                raise IncludeFailed(url, chain, error.problem) from error
         return self.bodies[url]
 
     def archive(self, payload: bytes, place: str, chain: tuple[str, ...]) -> None:

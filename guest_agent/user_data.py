@@ -194,7 +194,9 @@ class _Consumer:
                 f"{self.source} {part.place}: the template gives {kind or 'no known type'}. "
                 "It must begin with #cloud-config, #cloud-config-jsonp, #! or #cloud-boothook"
             )
-        self.part(part.replace(type=kind, payload=rendered.text))
+        # The template's header line is gone: an empty one in its place keeps the line numbers right.
+        payload = b"\n" + rendered.text if kind == formats.CLOUD_CONFIG else rendered.text
+        self.part(part.replace(type=kind, payload=payload))
 
     def handler(self, part: Part) -> None:
         if self.load_handler is None:

@@ -200,7 +200,7 @@ def _loader_class() -> type[yaml.SafeLoader]:
     if not _LOADERS:
         base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         made: type[yaml.SafeLoader] = type("GuardedLoader", (base,), {})
-        for kind in ("int", "float", "timestamp", "binary"):
+        for kind in ("bool", "int", "float", "timestamp", "binary"):
             tag = f"tag:yaml.org,2002:{kind}"
             made.add_constructor(tag, _with_place(kind, base.yaml_constructors[tag]))
         for kind in ("set", "omap", "pairs"):
@@ -217,7 +217,7 @@ def _with_place(
 
         try:
             return construct(loader, node)
-        except (ValueError, OverflowError, AttributeError, IndexError) as error:
+        except (ValueError, OverflowError, AttributeError, LookupError) as error:
             problem = f"this is not a {kind}; quote it if it is text"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 

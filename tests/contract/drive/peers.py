@@ -1,0 +1,80 @@
+"""Real peers that Debian 12 does not carry, kept in .cache/: Nova from PyPI, cloud-init of Debian 13."""
+
+from __future__ import annotations
+
+import hashlib
+import lzma
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+CACHE = Path(__file__).resolve().parents[3] / ".cache/peers"
+MIRROR = "http://deb.debian.org/debian"
+SUITE = "trixie"
+# What cloud-init imports to read a drive.
+CLOUD_INIT_NEEDS = ("configobj", "jinja2", "jsonpatch", "jsonschema", "oauthlib", "pyyaml", "requests")
+PATIENCE_S = 600
+
+
+class PeerMissingError(Exception):
+    """A peer cannot be had here; the text says why."""
+
+
+def nova() -> Path:
+    """Python of an environment with Nova. Raises PeerMissingError."""
+    return _environment("nova", ("nova",))
+
+
+def cloud_init() -> tuple[Path, Path]:
+    """(Python, directory to put on its path) of the cloud-init in Debian 13. Raises PeerMissingError."""
+    unpacked = CACHE / f"cloud-init-{SUITE}"
+    if not unpacked.is_dir():
+        try:
+            _unpack(_debian_package("cloud-init"), unpacked)
+        except (urllib.error.URLError, TimeoutError) as error:
+            raise PeerMissingError(f"cloud-init of Debian {SUITE} cannot be fetched: {error}") from error
+    return _environment("cloud-init", CLOUD_INIT_NEEDS), unpacked / "usr/lib/python3/dist-packages"
+
+
+def _environment(name: str, packages: tuple[str, ...]) -> Path:
+    python = CACHE / f"{name}-environment/bin/python"
+    ready = python.parents[1] / "ready"
+    if not ready.exists():
+        steps: tuple[list[str | Path], ...] = (
+            [sys.executable, "-m", "venv", python.parents[1]],
+            [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *packages],
+        )
+        for argv in steps:
+            done = subprocess.run(argv, capture_output=True, check=False, timeout=PATIENCE_S)
+            if done.returncode != 0:
+                raise PeerMissingError(f"{name} cannot be installed: {done.stderr.decode()[-200:]}")
+        ready.touch()
+    return python
+
+
+def _debian_package(name: str) -> bytes:
+    """The newest `name` of the suite for all architectures, its checksum compared."""
+    index = lzma.decompress(_fetch(f"{MIRROR}/dists/{SUITE}/main/binary-all/Packages.xz")).decode()
+    paragraph = next(part for part in index.split("\n\n") if part.startswith(f"Package: {name}\n"))
+    fields = dict(line.split(": ", 1) for line in paragraph.splitlines() if ": " in line and line[0] != " ")
+    package = _fetch(f"{MIRROR}/{fields['Filename']}")
+    assert hashlib.sha256(package).hexdigest() == fields["SHA256"]
+    return package
+
+
+def _fetch(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def _unpack(package: bytes, target: Path) -> None:
+    part = target.with_suffix(".part")
+    part.mkdir(parents=True, exist_ok=True)
+    (part / "package.deb").write_bytes(package)
+    subprocess.run(
+        ["dpkg-deb", "-x", part / "package.deb", part], check=True, capture_output=True, timeout=60
+    )
+    part.rename(target)

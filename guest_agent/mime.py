@@ -224,7 +224,7 @@ def _joined(pieces: list[tuple[int, str, bool]]) -> str:
     try:
         return text.decode(charset.decode("ascii", "replace") or "ascii", "replace")
     except (LookupError, ValueError):  # ValueError: a NUL in the name of the charset
-        return text.decode("ascii", "replace")
+        return text.decode("latin-1")
 
 
 def _percent(text: str) -> bytes:
@@ -272,5 +272,6 @@ def compose(leaves: Iterable[tuple[str, str, bytes, Mapping[str, str]]], boundar
 
 
 def _is_plain(payload: bytes) -> bool:
-    """May stand in the document as it is: ASCII, no line that could be taken for a boundary."""
-    return payload.isascii() and not re.search(rb"(?:\A|[\r\n])--", payload) and b"\0" not in payload
+    """May stand in the document as it is: ASCII lines, none of which could be taken for a boundary."""
+    special = b"\0" in payload or b"\r" in payload
+    return payload.isascii() and not special and not re.search(rb"(?:\A|\n)--", payload)

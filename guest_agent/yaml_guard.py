@@ -120,13 +120,13 @@ def _count_events(text: str, source: str, limits: Limits) -> None:
             raise LimitExceeded(_place(event, source), "yaml_nodes", limits.yaml_nodes)
 
 
-NUMBER_LETTERS = frozenset("0123456789abcdefxABCDEFX_:.+-")
+DECIMAL_LETTERS = frozenset("0123456789_:.+-")
 
 
 def _bounded_number(event: yaml.ScalarEvent, source: str, limits: Limits) -> None:
     """Python needs quadratic time for a decimal of a million digits; nobody means one."""
     text = event.value
-    if len(text) > limits.number_digits and event.implicit[0] and NUMBER_LETTERS.issuperset(text):
+    if len(text) > limits.number_digits and event.implicit[0] and DECIMAL_LETTERS.issuperset(text):
         raise LimitExceeded(_place(event, source), "number_digits", limits.number_digits)
 
 

@@ -7,6 +7,7 @@
     ├── FileRefused            a file a guest needs cannot be opened or handed over
     ├── RunDirectoryUnusable   no private directory for sockets can be made
     ├── NoNetworkBackend       no way for a guest to reach 169.254.169.254 here
+    ├── NetworkFailed          a network of guests cannot be made or changed
     ├── StoreTooNew            the database is of a newer release
     ├── NotEnough              a provider cannot take a claim
     ├── GenerationConflict     a provider changed between reading and writing
@@ -81,6 +82,15 @@ class RunDirectoryUnusable(SpawnerError):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path}: {why}. Set GUESTLING_RUN_DIR to a short path that only you can write to.")
         self.path = path
+
+
+class NetworkFailed(SpawnerError):
+    """A step of making or changing a network went wrong."""
+
+    code = "network-failed"
+
+    def __init__(self, backend: str, what: str) -> None:
+        super().__init__(f"{backend}: {what}. See docs/why/how-guests-reach-metadata.md for what it needs.")
 
 
 class NoNetworkBackend(SpawnerError):

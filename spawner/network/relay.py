@@ -2,8 +2,8 @@
 
 Two forms, both byte for byte and with half-close kept:
 
-- `serve(socket_path)`: listens on 169.254.169.254:80 and [::1]:80 of the network namespace it runs in; the
-  launcher forks it off before it becomes QEMU.
+- `serve(socket_of, listeners())`: listens on 169.254.169.254:80 and [::1]:80 of the network namespace it
+  runs in; the launcher forks it off before it becomes QEMU.
 - `relay.py SOCKET` as a program: standard input and output to the socket, which is what QEMU's `guestfwd`
   runs once for each connection. It imports nothing of ours, so that a copy beside the socket is enough.
 """
@@ -16,8 +16,15 @@ import socket
 import sys
 import threading
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing and collections.abc would cost each start of the helper some milliseconds
+    from collections.abc import Callable
+
 METADATA_ADDRESS = "169.254.169.254"
 METADATA_PORT = 80
+
+IP_FREEBIND = 15
+"""From linux/in.h; Python's socket module has no name for it."""
 
 CHUNK = 65536
 CONNECTION_LIMIT = 64
@@ -35,32 +42,59 @@ def listeners() -> list[socket.socket]:
     return sockets
 
 
-def serve(socket_path: str, sockets: list[socket.socket]) -> None:
-    """Accept on each socket and relay to `socket_path`, for ever."""
-    free = threading.BoundedSemaphore(CONNECTION_LIMIT)
+def serve(socket_of: Callable[[str], str], sockets: list[socket.socket]) -> None:
+    """Accept on each socket and relay to `socket_of(address of the guest)`, for ever."""
+    places = _Places()
     for listener in sockets[1:]:
-        threading.Thread(target=_accept, args=(listener, socket_path, free), daemon=True).start()
-    _accept(sockets[0], socket_path, free)
+        threading.Thread(target=_accept, args=(listener, socket_of, places), daemon=True).start()
+    _accept(sockets[0], socket_of, places)
+
+
+class _Places:
+    """How many connections each guest has open: one that takes all of its own leaves the others theirs."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def take(self, source: str) -> bool:
+        """Whether `source` may have one more."""
+        with self._lock:
+            taken = self._taken.get(source, 0)
+            if taken >= CONNECTION_LIMIT:
+                return False
+            self._taken[source] = taken + 1
+            return True
+
+    def give_back(self, source: str) -> None:
+        with self._lock:
+            self._taken[source] -= 1
+            if not self._taken[source]:
+                del self._taken[source]
 
 
 def _listen(family: int, address: str) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET:
+        # The address may come later: a bridge gets it after the relay is there.
+        listener.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
     listener.bind((address, METADATA_PORT))
     listener.listen(CONNECTION_LIMIT)
     return listener
 
 
-def _accept(listener: socket.socket, socket_path: str, free: threading.BoundedSemaphore) -> None:
+def _accept(listener: socket.socket, socket_of: Callable[[str], str], places: _Places) -> None:
     while True:
-        guest, _ = listener.accept()
-        if not free.acquire(blocking=False):
+        guest, peer = listener.accept()
+        source = peer[0]
+        if not places.take(source):
             guest.close()
             continue
-        threading.Thread(target=_relay, args=(guest, socket_path, free), daemon=True).start()
+        threading.Thread(target=_relay, args=(guest, socket_of(source), places, source), daemon=True).start()
 
 
-def _relay(guest: socket.socket, socket_path: str, free: threading.BoundedSemaphore) -> None:
+def _relay(guest: socket.socket, socket_path: str, places: _Places, source: str) -> None:
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with guest, server, contextlib.suppress(OSError):
@@ -72,7 +106,7 @@ def _relay(guest: socket.socket, socket_path: str, free: threading.BoundedSemaph
             _copy(guest, server)
             back.join()
     finally:
-        free.release()
+        places.give_back(source)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:

@@ -5,7 +5,7 @@ this may happen in the spawner (threads forbid work between fork and exec). It i
 every millisecond here is one before QEMU starts. In order:
 
 1. a network namespace of its own (and a user namespace, when not root) with a relay to the metadata socket,
-   or the namespace that `netns` names;
+   or the namespace that `netns` names, and the tap in it that `tap` names;
 2. limits, then the unprivileged user when we are root, then no-new-privileges;
 3. PR_SET_PDEATHSIG, after the change of user, which clears it; and a look whether the parent still lives;
 4. QEMU, by exec: its process id is ours. The relay is its child and dies with it.
@@ -24,6 +24,9 @@ PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+TUNSETIFF = 0x400454CA
+IFF_TAP = 0x0002
+IFF_NO_PI = 0x1000
 
 EXIT_LAUNCH = 125
 """Exit status when the launcher itself could not do its work; standard error says why."""
@@ -39,8 +42,8 @@ def main(arguments: list[str]) -> int:
     try:
         _enter_network(options)
         _limit(options.get("limits", ""))
-        _drop_to(options)
-        _die_with(int(options["parent"]))
+        drop_to(options)
+        die_with(int(options["parent"]))
         os.execv(program[0], program)  # noqa: S606 - becoming QEMU is what this program is for
     except OSError as error:
         print(f"launch: {error}", file=sys.stderr)
@@ -57,12 +60,28 @@ def _enter_network(options: dict[str, str]) -> None:
     if "netns" in options:
         with open(options["netns"], "rb") as namespace:  # noqa: PTH123 - pathlib costs 5 ms of start-up
             _call("setns", namespace.fileno(), CLONE_NEWNET)
+    if "tap" in options:
+        _open_tap(*options["tap"].split(":"))
     if "relay" not in options:
         return
     own_network()
     launcher = os.getpid()
     if os.fork() == 0:
         _become_relay(options, launcher)
+
+
+def _open_tap(interface: str, number: str) -> None:
+    """Attach to the tap `interface` as descriptor `number`, which QEMU inherits.
+
+    Its user may not do that itself.
+    """
+    import fcntl
+    import struct
+
+    tap = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", interface.encode(), IFF_TAP | IFF_NO_PI))
+    os.dup2(tap, int(number), inheritable=True)
+    os.close(tap)
 
 
 def own_network() -> None:
@@ -92,9 +111,9 @@ def _become_relay(options: dict[str, str], launcher: int) -> None:
 
         loopback.bring_up_loopback(relay.METADATA_ADDRESS)
         sockets = relay.listeners()
-        _drop_to(options)
-        _die_with(launcher)
-        relay.serve(options["relay"], sockets)
+        drop_to(options)
+        die_with(launcher)
+        relay.serve(lambda _: options["relay"], sockets)
     except OSError as error:
         print(f"relay: {error}", file=sys.stderr, flush=True)
         os.kill(launcher, signal.SIGTERM)
@@ -112,7 +131,7 @@ def _limit(limits: str) -> None:
         resource.setrlimit(which, (wanted, wanted))
 
 
-def _drop_to(options: dict[str, str]) -> None:
+def drop_to(options: dict[str, str]) -> None:
     if "uid" in options:
         os.setgroups([int(group) for group in options["groups"].split(",") if group])
         os.setgid(int(options["gid"]))
@@ -120,7 +139,7 @@ def _drop_to(options: dict[str, str]) -> None:
     _call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Be killed when `parent` ends, also when it already has. It must have forked us from its main thread."""
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:

@@ -43,6 +43,7 @@ class Confinement:
     limits: Mapping[str, int] | None = None
     relay: Path | None = None
     netns: Path | None = None
+    tap: str | None = None
 
 
 def find_qemu(binary: str) -> str:
@@ -64,6 +65,8 @@ def launcher_argv(qemu: Sequence[str], confinement: Confinement, parent: int) ->
         options.append(f"relay={confinement.relay}")
     if confinement.netns:
         options.append(f"netns={confinement.netns}")
+    if confinement.tap:
+        options.append(f"tap={confinement.tap}")
     return [*python_running("spawner.compute.qemu.launch"), *options, "--", *qemu]
 
 

@@ -193,8 +193,9 @@ class Vm:
         return Confinement(
             user=self._user,
             limits={"CORE": 0, "NOFILE": OPEN_FILES, "FSIZE": FILE_BYTES, "AS": memory_bytes},
-            relay=next((attachment.relay for attachment in self._network if attachment.relay), None),
-            netns=next((attachment.netns for attachment in self._network if attachment.netns), None),
+            relay=next((each.relay for each in self._network if each.relay), None),
+            netns=next((each.netns for each in self._network if each.netns), None),
+            tap=next((each.tap for each in self._network if each.tap), None),
         )
 
     async def _connect_readers(self, agent_channel: bool) -> None:

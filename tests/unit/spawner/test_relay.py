@@ -50,7 +50,9 @@ def connect(metadata: Path) -> Callable[[], socket.socket]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(200)
-    threading.Thread(target=relay.serve, args=(os.fspath(metadata), [listener]), daemon=True).start()
+    threading.Thread(
+        target=relay.serve, args=(lambda _: os.fspath(metadata), [listener]), daemon=True
+    ).start()
     return lambda: socket.create_connection(listener.getsockname(), timeout=10)
 
 
@@ -98,7 +100,7 @@ def test_without_a_server_the_connection_is_closed(public: Path) -> None:
     listener.bind(("127.0.0.1", 0))
     listener.listen(1)
     threading.Thread(
-        target=relay.serve, args=(os.fspath(public / "missing"), [listener]), daemon=True
+        target=relay.serve, args=(lambda _: os.fspath(public / "missing"), [listener]), daemon=True
     ).start()
     with socket.create_connection(listener.getsockname(), timeout=10) as connection:
         assert connection.recv(1) == b""

@@ -1,0 +1,181 @@
+"""Two guests on one bridge: they reach each other and their own metadata, and cannot pass for one another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from image_harness import boot, store
+from spawner.compute.driver import Nic
+from spawner.compute.qemu.run_directory import RunDirectory
+from spawner.compute.qemu.vm import Vm
+from spawner.errors import NetworkFailed
+from spawner.network.bridge import BridgeNetwork, BridgePort
+from tests.boot.compute_guest import MARK, image, said, spec
+
+pytestmark = [
+    pytest.mark.boot,
+    pytest.mark.root,
+    pytest.mark.skipif(os.geteuid() != 0, reason="a bridge needs root"),
+    pytest.mark.skipif(not shutil.which("nft"), reason="nft is not installed; ./dev test installs it"),
+    pytest.mark.skipif(
+        not shutil.which("dnsmasq"), reason="dnsmasq is not installed; ./dev test installs it"
+    ),
+]
+
+ALICE = ("52:54:00:77:00:05", IPv4Address("10.77.0.5"))
+BOB = ("52:54:00:77:00:06", IPv4Address("10.77.0.6"))
+FORGED_OF_EACH = 20
+
+COMMON = f"""
+import json, socket, subprocess, time, urllib.request
+say = lambda **what: print({MARK.decode()!r} + json.dumps(what), flush=True)
+metadata = urllib.request.urlopen("http://169.254.169.254/me", timeout=20).read().decode()
+routes = subprocess.run(["ip", "route"], capture_output=True, text=True).stdout
+"""
+
+BOB_PROGRAM = (
+    COMMON
+    + """
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+raw.bind(("eth0", 0)); raw.settimeout(60)
+server = socket.socket(); server.bind(("", 7)); server.listen(1)
+peer, address = server.accept()
+peer.sendall(b"hello alice")
+forged = honest = 0
+end = time.monotonic() + 60
+while time.monotonic() < end:
+    frame = raw.recv(2048)
+    forged += b"FORGED" in frame
+    honest += b"HONEST" in frame
+    if b"FINISHED" in frame: break
+say(metadata=metadata, peer=address[0], forged=forged, honest=honest)
+"""
+)
+
+ALICE_PROGRAM = (
+    COMMON
+    + f"FORGED_OF_EACH = {FORGED_OF_EACH}\n"
+    + """
+import struct
+MINE, BOBS = bytes.fromhex("525400770005"), bytes.fromhex("525400770006")
+mine, bobs, gateway = (socket.inet_aton(f"10.77.0.{n}") for n in (5, 6, 1))
+end = time.monotonic() + 40
+while time.monotonic() < end:
+    try:
+        bob = socket.create_connection(("10.77.0.6", 7), timeout=5); break
+    except OSError: time.sleep(0.2)
+heard = bob.recv(100).decode()
+raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); raw.bind(("eth0", 0))
+def ip(source, payload, sport=9, dport=9):
+    udp = struct.pack("!HHHH", sport, dport, 8 + len(payload), 0) + payload
+    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, source, bobs)
+    total = sum(struct.unpack("!10H", head)); total = (total & 0xffff) + (total >> 16); total += total >> 16
+    return head[:10] + struct.pack("!H", ~total & 0xffff) + head[12:] + udp
+def arp(mac, source):
+    return struct.pack("!HHBBH6s4s6s4s", 1, 0x800, 6, 4, 2, mac, source, BOBS, bobs) + b"FORGED"
+def frame(source, kind, payload): return BOBS + source + struct.pack("!H", kind) + payload
+FORGED = [
+    frame(bytes.fromhex("525400770007"), 0x0800, ip(mine, b"FORGED source mac")),
+    frame(MINE, 0x0800, ip(socket.inet_aton("10.77.0.7"), b"FORGED source address")),
+    frame(MINE, 0x0800, ip(gateway, b"FORGED gateway")),
+    frame(MINE, 0x0800, ip(socket.inet_aton("169.254.169.254"), b"FORGED metadata service")),
+    frame(MINE, 0x0806, arp(MINE, gateway)),
+    frame(MINE, 0x0806, arp(bytes.fromhex("525400770007"), mine)),
+    frame(MINE, 0x0800, ip(mine, b"FORGED lease", sport=67, dport=68)),
+    frame(MINE, 0x86dd, b"FORGED router advertisement".ljust(60)),
+    frame(MINE, 0x8100, struct.pack("!HH", 5, 0x0800) + ip(mine, b"FORGED vlan")),
+]
+for _ in range(FORGED_OF_EACH):
+    for one in FORGED: raw.send(one)
+    raw.send(frame(MINE, 0x0800, ip(mine, b"HONEST")))
+for _ in range(5):
+    time.sleep(0.3); raw.send(frame(MINE, 0x0800, ip(mine, b"FINISHED")))
+say(metadata=metadata, heard=heard, kinds=len(FORGED), routes=routes)
+"""
+)
+
+Seen = tuple[dict[str, object], int]
+
+
+async def _guest(
+    tiny: store.Image, host: boot.Host, network: BridgeNetwork, who: tuple[str, IPv4Address], program: str
+) -> Seen:
+    mac, address = who
+    port = await network.add_port(mac, address)
+    run = RunDirectory.create()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\n\r\nyou are " + mac.encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_unix_server(serve, run.metadata_socket)
+    with image(tiny, program, network=True) as initrd:
+        guest = spec(tiny, initrd, nics=(Nic(mac),), name=f"guest-{mac[-2:]}")
+        async with (
+            server,
+            Vm(guest, run, host.accelerator, [port.attach(run.metadata_socket, run.path)]) as vm,
+        ):
+            ending = await vm.wait()
+            console = vm.console_output()
+    assert said(console), (ending, console.decode(errors="replace")[-3000:])
+    return said(console), await _dropped_and_removed(network, port)
+
+
+async def _dropped_and_removed(network: BridgeNetwork, port: BridgePort) -> int:
+    dropped = await network.dropped(port)
+    await network.remove_port(port)
+    return dropped
+
+
+async def _both(tiny: store.Image, host: boot.Host) -> tuple[Seen, Seen]:
+    async with BridgeNetwork(IPv4Network("10.77.0.0/24")) as network:
+        return await asyncio.gather(
+            _guest(tiny, host, network, ALICE, ALICE_PROGRAM), _guest(tiny, host, network, BOB, BOB_PROGRAM)
+        )
+
+
+def test_two_guests_reach_each_other_and_no_forged_frame_passes(tiny: store.Image, host: boot.Host) -> None:
+    (alice, alice_dropped), (bob, bob_dropped) = asyncio.run(_both(tiny, host))
+    assert alice.pop("metadata") == "you are 52:54:00:77:00:05"
+    assert bob.pop("metadata") == "you are 52:54:00:77:00:06"
+    assert alice["heard"] == "hello alice"
+    assert (bob["peer"], bob["forged"]) == ("10.77.0.5", 0)
+    assert isinstance(bob["honest"], int)
+    assert bob["honest"] >= FORGED_OF_EACH  # his kernel's answers to some of them bear the word too
+    assert isinstance(alice["kinds"], int)
+    assert alice_dropped >= alice["kinds"] * FORGED_OF_EACH
+    assert bob_dropped < FORGED_OF_EACH  # a few of its kernel's own: IPv6 neighbour discovery
+
+
+NO_PORTS = (
+    (ALICE[0], "10.78.0.5"),
+    (ALICE[0], "10.77.0.1"),
+    ("52:54:00:77:00:05; flush ruleset", "10.77.0.5"),
+)
+
+
+async def test_a_port_that_cannot_be_is_refused() -> None:
+    async with BridgeNetwork(IPv4Network("10.77.0.0/24")) as network:
+        for mac, address in NO_PORTS:
+            with pytest.raises(NetworkFailed, match="cannot be a port of"):
+                await network.add_port(mac, IPv4Address(address))
+
+
+async def test_nothing_is_left_of_a_network() -> None:
+    network = BridgeNetwork(IPv4Network("10.77.0.0/24"))
+    await network.start()
+    await network.add_port(*ALICE)
+    processes = [process.pid for process in network._processes]
+    directory = network._run.path
+    await network.close()
+    await network.close()
+    assert not directory.exists()
+    assert not [pid for pid in processes if Path(f"/proc/{pid}").exists()]

@@ -66,6 +66,10 @@ class AccountTools:
         line = Secret(name.encode() + b":" + password.reveal() + b"\n")
         return RunCommand(("chpasswd", *(("-e",) if hashed else ())), stdin=line, on_failure=GO_ON)
 
+    def expire(self, name: str) -> Action:
+        """Ask for a new password at the next login."""
+        return RunCommand(("passwd", "--expire", name), on_failure=GO_ON)
+
     def lock(self, name: str) -> Action:
         """No login by password."""
         fallback = RunCommand(("usermod", "--lock", name))
@@ -123,6 +127,9 @@ class _BusyboxTools(AccountTools):
                 )
             )
         return tuple(make)
+
+    def expire(self, name: str) -> Action:
+        return EditShadow(name, last_change=0, on_failure=GO_ON)
 
     def lock(self, name: str) -> Action:
         return EditShadow(name, lock=True, on_failure=GO_ON)

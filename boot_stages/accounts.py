@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from boot_stages.distros import Distro
+    from boot_stages.facts import Facts
 
 DEFAULT = "default"
 
@@ -50,6 +51,9 @@ def _read_rules(value: object, path: str, _faults: list[Fault]) -> tuple[str, ..
 
 def _read_secret(value: object, path: str, _faults: list[Fault]) -> Secret:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        if "\n" in str(value) or "\r" in str(value):
+            # It would be a second line of chpasswd's input: another account's password.
+            raise Undecodable(Fault(path, "a password is one line", "Remove the line break"))
         return Secret(str(value))
     raise wrong(path, "a text", value)
 
@@ -133,6 +137,7 @@ class Wanted(Value):
 
     users: tuple[UserKeys, ...]
     deprecated: tuple[str, ...] = ()
+    default: str = ""
 
 
 def wanted_users(
@@ -153,7 +158,20 @@ def wanted_users(
         entries.append({"name": DEFAULT})
     plain, own = _split_default(entries, default)
     specs = [*plain, *([own] if own is not None else [])]
-    return Wanted(tuple(_read_user(spec, index, faults) for index, spec in enumerate(specs)), tuple(notes))
+    users = tuple(_read_user(spec, index, faults) for index, spec in enumerate(specs))
+    return Wanted(users, tuple(notes), users[-1].name if own is not None else "")
+
+
+def users_of(facts: Facts) -> Wanted:
+    """The users that the whole config asks for, for the modules that serve them."""
+    system = facts.system
+    return wanted_users(system.get("users"), system.get("user"), image_default_user(facts), facts.distro, [])
+
+
+def image_default_user(facts: Facts) -> dict[str, object]:
+    """What the image's config lays over the distribution's default user."""
+    default = facts.system_info.get("default_user")
+    return dict(default) if isinstance(default, dict) else {}
 
 
 def default_user(distro: Distro) -> dict[str, object]:

@@ -73,6 +73,18 @@ class AppendFile(Action):
         return f"append {size_of(self.content)} bytes to {self.path}"
 
 
+class FeedDevice(Action):
+    """Write bytes into a character device, such as the kernel's pool of randomness."""
+
+    path: str
+    content: Content
+    on_failure: str = STOP
+    opaque: bool = False
+
+    def summary(self) -> str:
+        return f"feed {size_of(self.content)} bytes to {self.path}"
+
+
 class MakeDirectory(Action):
     """Make a directory and its missing parents; the mode and owner are set on the last one."""
 
@@ -140,6 +152,9 @@ class RunCommand(Action):
 
     `stdin` goes to its standard input; `show` copies its output to the console as it comes; `good` are the
     exit statuses that count as success; `otherwise` is tried when it fails. `name` is what failures call it.
+    `locks` are files whose lock must be free first (half a minute is waited for each); `output_to` is a file
+    that gets what the program prints, mode 0644. With `when_exists` nothing is run unless one of these paths
+    is there by then.
     """
 
     argv: tuple[str, ...]
@@ -150,7 +165,10 @@ class RunCommand(Action):
     show: bool = False
     timeout_s: float = 0.0
     name: str = ""
-    otherwise: RunCommand | None = None
+    otherwise: RunCommand | RunParts | None = None
+    locks: tuple[str, ...] = ()
+    output_to: str = ""
+    when_exists: tuple[str, ...] = ()
     on_failure: str = STOP
     opaque: bool = False
 
@@ -161,13 +179,23 @@ class RunCommand(Action):
 class RunParts(Action):
     """Run scripts one after another, all of them, and fail at the end if any failed.
 
-    The failure reads `Runparts: N failures (names) in M attempted commands`. Source: guest-agent.md 3.3, 6.
+    The failure reads `Runparts: N failures (names) in M attempted commands`, or `failed_words: names`.
+    Source: guest-agent.md 3.3, 6.
     """
 
     directory: str
     commands: tuple[RunCommand, ...]
+    failed_words: str = ""
     on_failure: str = STOP
     opaque: bool = True
+
+    def failure(self, names: list[str]) -> str:
+        """What is said when the commands of these names failed."""
+        if self.failed_words:
+            return f"{self.failed_words}: {', '.join(names)}"
+        return (
+            f"Runparts: {len(names)} failures ({','.join(names)}) in {len(self.commands)} attempted commands"
+        )
 
     def summary(self) -> str:
         names = ", ".join(command.name or command.argv[-1] for command in self.commands)
@@ -288,6 +316,7 @@ class ChangePower(Action):
 ACTIONS: tuple[type[Action], ...] = (
     WriteFile,
     AppendFile,
+    FeedDevice,
     MakeDirectory,
     MakeLink,
     Remove,

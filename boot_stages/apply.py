@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
 from boot_stages import actions
 from boot_stages.actions import reveal
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 LOG = logger("apply")
+LOCK_WAIT_S = 30.0
 
 
 class CommandResult(Value):
@@ -171,6 +173,16 @@ def _append_file(action: actions.AppendFile, effects: Effects) -> None:
     effects.record_owner(action.path, action.owner, action.mode)
 
 
+def _feed_device(action: actions.FeedDevice, effects: Effects) -> None:
+    descriptor = os.open(below(effects.root, action.path), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            raise ActionFailed(action.summary(), "it is not a character device")
+        os.write(descriptor, reveal(action.content))
+    finally:
+        os.close(descriptor)
+
+
 def _with_rights_of(user: str, effects: Effects, work: Callable[[], None]) -> None:
     if user and effects.apply_owners and user != "root":
         as_user(*effects.user_ids(user), work)
@@ -280,11 +292,20 @@ def _set_mode(action: actions.SetMode, effects: Effects) -> None:
 
 
 def _run_command(action: actions.RunCommand, effects: Effects) -> None:
+    if action.when_exists and not any(
+        os.path.lexists(below(effects.root, each)) for each in action.when_exists
+    ):
+        LOG.debug("not needed: none of %s is there", ", ".join(action.when_exists))
+        return
+    for path in action.locks:
+        _wait_for_lock(below(effects.root, path))
     answer = effects.run(action)
     if answer.status in action.good:
+        if action.output_to:
+            _write_file(actions.WriteFile(action.output_to, answer.out), effects)
         return
     if action.otherwise is not None:
-        _run_command(action.otherwise, effects)
+        CARRY_OUT[type(action.otherwise)](action.otherwise, effects)
         return
     what = f"command {action.name or action.argv[0]}"
     if answer.status == NOT_FOUND:
@@ -292,18 +313,37 @@ def _run_command(action: actions.RunCommand, effects: Effects) -> None:
     raise CommandFailed(what, answer.status, answer.tail())
 
 
+def _wait_for_lock(path: str) -> None:
+    """Wait until nobody holds a package manager's lock; after the limit the command itself will say so."""
+    import fcntl
+
+    deadline = time.monotonic() + LOCK_WAIT_S
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(0.5)
+                continue
+            return
+    finally:
+        os.close(descriptor)
+
+
 def _run_parts(action: actions.RunParts, effects: Effects) -> None:
     failed = []
     for command in action.commands:
-        answer = effects.run(command)
-        if answer.status not in command.good:
-            LOG.warning("%s failed with exit status %d", command.name, answer.status)
+        try:
+            _run_command(command, effects)
+        except ActionFailed as failure:
+            LOG.warning("%s", failure)
             failed.append(command.name)
     if failed:
-        raise ModuleFailed(
-            f"Runparts: {len(failed)} failures ({','.join(failed)})"
-            f" in {len(action.commands)} attempted commands"
-        )
+        raise ModuleFailed(action.failure(failed))
 
 
 def _download(action: actions.Download, effects: Effects) -> None:
@@ -378,6 +418,7 @@ def _change_power(action: actions.ChangePower, effects: Effects) -> None:
 CARRY_OUT: dict[type[actions.Action], Callable[..., None]] = {
     actions.WriteFile: _write_file,
     actions.AppendFile: _append_file,
+    actions.FeedDevice: _feed_device,
     actions.MakeDirectory: _make_directory,
     actions.MakeLink: _make_link,
     actions.Remove: _remove,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 
 from boot_stages.commands import Command
 from boot_stages.paths import below
@@ -116,6 +117,12 @@ class Facts:
         )
 
     @property
+    def system_info(self) -> dict[str, object]:
+        """What the image says of itself: `system_info` of its cloud.cfg."""
+        info = self.system.get("system_info")
+        return dict(info) if isinstance(info, dict) else {}
+
+    @property
     def instance_directory(self) -> str:
         """Where this instance's own files are."""
         return f"/var/lib/cloud/instances/{instance_directory_name(self.cloud.instance_id)}"
@@ -145,6 +152,13 @@ class Facts:
         """Whether a path leads to a regular file."""
         return os.path.isfile(below(self.root, path))
 
+    def is_character_device(self, path: str) -> bool:
+        """Whether a path leads to a character device."""
+        try:
+            return stat.S_ISCHR(os.stat(below(self.root, path)).st_mode)
+        except OSError:
+            return False
+
     def is_directory(self, path: str) -> bool:
         """Whether a path leads to a directory."""
         return os.path.isdir(below(self.root, path))
@@ -165,6 +179,15 @@ class Facts:
         except OSError:
             return None
 
+    def resolve(self, path: str) -> str:
+        """The guest path that a path leads to, all links followed."""
+        if self.root == "/":
+            return os.path.realpath(path)
+        try:
+            return below(self.root, path)[len(self.root) :] or "/"
+        except OSError:
+            return path
+
     def mode(self, path: str) -> int | None:
         """The permission bits of a path, or None."""
         try:
@@ -179,6 +202,16 @@ class Facts:
         except OSError:
             return None
         return found.st_uid, found.st_gid
+
+    def free_bytes(self, path: str) -> int:
+        """Free space of the file system that holds a path, or will hold it; 0 when it cannot be asked."""
+        while path != "/" and not self.exists(path):
+            path = path.rpartition("/")[0] or "/"
+        try:
+            found = os.statvfs(below(self.root, path))
+        except OSError:
+            return 0
+        return found.f_frsize * found.f_bfree
 
     def names_in(self, path: str) -> tuple[str, ...]:
         """The sorted names in a directory; none when it is absent."""

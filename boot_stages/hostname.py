@@ -9,6 +9,7 @@ from boot_stages.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from boot_stages.distros import Distro
     from boot_stages.facts import Cloud
 
 
@@ -47,3 +48,15 @@ def hostname_file(old: str | None, name: str) -> bytes:
     """The content of /etc/hostname: comments stay, the name is replaced."""
     kept = [line for line in (old or "").splitlines() if line.startswith("#")]
     return "\n".join([*kept, name, ""]).encode("utf-8", "surrogateescape")
+
+
+def read_hostname(text: str | None) -> str:
+    """The name that a host name file holds, or ""."""
+    lines = (line.partition("#")[0].strip() for line in (text or "").splitlines())
+    return next((line for line in lines if line), "")
+
+
+def chosen_name(names: Names, prefer_fqdn: bool | None, distro: Distro) -> str:
+    """Which of the two names becomes the host name: the config's choice, else the distribution's."""
+    prefer = distro.prefer_fqdn if prefer_fqdn is None else prefer_fqdn
+    return names.fqdn if prefer and names.fqdn else names.hostname

@@ -7,7 +7,7 @@ file that is not in the table, and a row without a file. Source: guest-agent.md 
 
 from __future__ import annotations
 
-from boot_stages.module import ALWAYS, PER_INSTANCE
+from boot_stages.module import ALWAYS, ONCE, PER_INSTANCE
 from boot_stages.value import Value
 
 TYPE_CHECKING = False
@@ -44,24 +44,82 @@ def _acts(name: str, *keys: str, frequency: str = PER_INSTANCE, families: tuple[
     return Entry(name, frequency, keys, keys, families)
 
 
+_NAMES = ("preserve_hostname", "prefer_fqdn_over_hostname", "create_hostname_file")
+
 MODULES: tuple[Entry, ...] = (
+    Entry("seed_random", keys=("random_seed",)),
     _acts("bootcmd", "bootcmd", frequency=ALWAYS),
     _acts("write_files", "write_files"),
+    Entry("growpart", ALWAYS, ("growpart",)),
+    Entry("resizefs", ALWAYS, ("resize_rootfs",)),
     Entry(
-        "set_hostname",
+        "disk_setup", PER_INSTANCE, ("device_aliases", "disk_setup", "fs_setup"), ("disk_setup", "fs_setup")
+    ),
+    Entry("mounts", keys=("mounts", "mount_default_fields", "swap")),
+    Entry("set_hostname", keys=("hostname", "fqdn", *_NAMES)),
+    Entry("update_hostname", ALWAYS, ("hostname", "fqdn", *_NAMES)),
+    Entry("update_etc_hosts", ALWAYS, ("manage_etc_hosts", "fqdn", "hostname"), ("manage_etc_hosts",)),
+    Entry(
+        "resolv_conf",
+        PER_INSTANCE,
+        ("manage_resolv_conf", "resolv_conf"),
+        ("manage_resolv_conf",),
+        (*ALPINE, *REDHAT),
+    ),
+    _acts("ca_certs", "ca_certs", "ca-certs"),
+    _acts("rsyslog", "rsyslog"),
+    Entry("users_groups", keys=("groups", "users", "user")),
+    Entry(
+        "ssh",
         keys=(
-            "hostname",
-            "fqdn",
-            "preserve_hostname",
-            "prefer_fqdn_over_hostname",
-            "create_hostname_file",
+            "ssh_keys",
+            "ssh_authorized_keys",
+            "ssh_deletekeys",
+            "ssh_genkeytypes",
+            "disable_root",
+            "disable_root_opts",
+            "allow_public_ssh_keys",
+            "ssh_quiet_keygen",
+            "ssh_publish_hostkeys",
         ),
     ),
-    Entry("users_groups", keys=("groups", "users", "user")),
+    Entry("set_passwords", keys=("ssh_pwauth", "chpasswd", "password")),
+    _acts("wireguard", "wireguard", families=DEBIAN),
+    Entry("ssh_import_id", keys=("ssh_import_id",), families=(*ALPINE, *DEBIAN)),
+    _acts("keyboard", "keyboard"),
+    Entry("locale", keys=("locale", "locale_configfile")),
+    _acts("apk_configure", "apk_repos", families=ALPINE),
+    _acts("grub_dpkg", "grub_dpkg", "grub-dpkg", families=DEBIAN),
+    _acts("apt_pipelining", "apt_pipelining", families=DEBIAN),
+    Entry("apt_configure", keys=("apt",), families=DEBIAN),
+    Entry("yum_add_repo", PER_INSTANCE, ("yum_repo_dir", "yum_repos"), ("yum_repos",), REDHAT),
+    _acts("ntp", "ntp"),
+    _acts("timezone", "timezone"),
+    _acts("disable_ec2_metadata", "disable_ec2_metadata", frequency=ALWAYS),
     _acts("runcmd", "runcmd"),
+    _acts(
+        "package_update_upgrade_install",
+        "packages",
+        "package_update",
+        "apt_update",
+        "package_upgrade",
+        "apt_upgrade",
+        "package_reboot_if_required",
+        "apt_reboot_if_required",
+    ),
     _acts("write_files_deferred", "write_files"),
+    _acts("ansible", "ansible"),
+    Entry("scripts_vendor", keys=("vendor_data",)),
+    Entry("scripts_per_once", ONCE),
+    Entry("scripts_per_boot", ALWAYS),
+    Entry("scripts_per_instance"),
     Entry("scripts_user"),
+    Entry("ssh_authkey_fingerprints", keys=("no_ssh_fingerprints", "authkey_hash")),
+    Entry("keys_to_console", keys=("ssh", "ssh_key_console_blacklist", "ssh_fp_console_blacklist")),
+    Entry("install_hotplug", keys=("updates",)),
+    _acts("phone_home", "phone_home"),
     Entry("final_message", ALWAYS, ("final_message",)),
+    _acts("power_state_change", "power_state"),
 )
 
 BY_NAME = {entry.name: entry for entry in MODULES}

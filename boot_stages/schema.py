@@ -224,9 +224,9 @@ def record(keys: type[K], **limits: Any) -> Kind[K]:
 
 
 class Key(Default):
-    """The declaration of one key: what it means, its kind, default, other spellings, since when it is old."""
+    """The declaration of one key: what it means, its kind, default, other spellings and old ones."""
 
-    __slots__ = ("aliases", "deprecated", "kind", "name", "required", "text", "value")
+    __slots__ = ("aliases", "deprecated", "kind", "name", "old", "required", "spelling", "text", "value")
 
     def __init__(
         self,
@@ -235,18 +235,37 @@ class Key(Default):
         value: object,
         required: bool,
         aliases: Sequence[str],
+        old: Sequence[str],
         deprecated: str,
+        spelling: str,
     ) -> None:
         self.text = text
         self.kind = kind
         self.value = value
         self.required = required
         self.aliases = tuple(aliases)
+        self.old = tuple(old)
+        self.spelling = spelling
         self.deprecated = deprecated
 
     def default(self) -> object:
         """The value of the key when it is absent."""
         return self.value
+
+    def spellings(self) -> tuple[str, ...]:
+        """The name and every other one that is read, in the order in which they are looked for."""
+        return (self.spelling or self.name, *self.aliases, *self.old)
+
+    def schemas(self) -> dict[str, Schema]:
+        """The JSON schema of each spelling; old ones say what to use instead."""
+        inner = {"description": self.text, **self.kind.schema()}
+        if self.deprecated:
+            inner.update(deprecated=True, deprecated_description=self.deprecated)
+        instead = {
+            "deprecated": True,
+            "deprecated_description": f"Use '{self.spelling or self.name}' instead.",
+        }
+        return {name: {**inner, **instead} if name in self.old else inner for name in self.spellings()}
 
     def __set_name__(self, _owner: type, name: str) -> None:
         self.name = name
@@ -259,16 +278,26 @@ def key(
     default: T,
     required: bool = False,
     aliases: Sequence[str] = (),
+    old: Sequence[str] = (),
     deprecated: str = "",
+    spelling: str = "",
 ) -> T:
     """Declare a key of a `Keys` class.
 
     `required` makes the schema refuse a map without it (a boot uses `default` and the module decides).
-    `aliases` are other spellings that are read; `deprecated` is what to use instead, said to the user.
+    `aliases` are other spellings that are read, `old` ones are deprecated; `deprecated` says what to use
+    instead of the key as a whole. `spelling` is the key in the document, where that is no name of Python.
     """
     # A Default: what a record holds is its value, of the type T.
     return Key(  # type: ignore[return-value]
-        text, kind, value=default, required=required, aliases=aliases, deprecated=deprecated
+        text,
+        kind,
+        value=default,
+        required=required,
+        aliases=aliases,
+        old=old,
+        deprecated=deprecated,
+        spelling=spelling,
     )
 
 
@@ -286,7 +315,7 @@ class Keys(Value):
     @classmethod
     def names(cls) -> tuple[str, ...]:
         """Every spelling of every key."""
-        return tuple(name for each in cls.KEYS for name in (each.name, *each.aliases))
+        return tuple(name for each in cls.KEYS for name in each.spellings())
 
     @classmethod
     def read(cls: type[K], document: Mapping[str, object], path: str, faults: list[Fault]) -> K:
@@ -294,7 +323,7 @@ class Keys(Value):
         given: dict[str, Any] = {}
         bad: list[Fault] = []
         for each in cls.KEYS:
-            spelling = next((name for name in (each.name, *each.aliases) if name in document), None)
+            spelling = next((name for name in each.spellings() if name in document), None)
             if spelling is None or document[spelling] is None:
                 continue
             try:
@@ -312,11 +341,7 @@ class Keys(Value):
         """The JSON schema of the map."""
         properties: Schema = {}
         for each in cls.KEYS:
-            inner = {"description": each.text, **each.kind.schema()}
-            if each.deprecated:
-                inner.update(deprecated=True, deprecated_description=each.deprecated)
-            for name in (each.name, *each.aliases):
-                properties[name] = inner
+            properties.update(each.schemas())
         schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
-        required = [each.name for each in cls.KEYS if each.required]
+        required = [each.spellings()[0] for each in cls.KEYS if each.required]
         return {**schema, "required": required} if required else schema

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 from boot_stages.actions import RunCommand, WriteFile
-from boot_stages.hostname import Names, hostname_file, wanted_names
+from boot_stages.hostname import Names, chosen_name, hostname_file, wanted_names
 from boot_stages.module import Module
 from boot_stages.schema import BOOL, TEXT, Keys, key, nullable
 
@@ -45,10 +45,7 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     memory = memory_of(names)
     if facts.read_bytes(MEMORY) == memory:
         return ()
-    prefer_fqdn = facts.distro.prefer_fqdn
-    if config.prefer_fqdn_over_hostname is not None:
-        prefer_fqdn = config.prefer_fqdn_over_hostname
-    chosen = names.fqdn if prefer_fqdn and names.fqdn else names.hostname
+    chosen = chosen_name(names, config.prefer_fqdn_over_hostname, facts.distro)
     return (*set_name(chosen, config.create_hostname_file, facts), WriteFile(MEMORY, memory))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from boot_stages.account_tools import AccountTools
-from boot_stages.accounts import Group, UserKeys, wanted_groups, wanted_users
+from boot_stages.accounts import Group, UserKeys, image_default_user, wanted_groups, wanted_users
 from boot_stages.actions import GO_ON, AppendFile, Fail, MakeDirectory, Report, WriteFile, note, warn
 from boot_stages.module import Module
 from boot_stages.schema import ANY, Fault, Keys, key, with_schema
@@ -58,7 +58,7 @@ class Config(Keys):
 def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     """Groups, then each user with all that belongs to it."""
     faults: list[Fault] = []
-    image_default = _image_default_user(facts)
+    image_default = image_default_user(facts)
     wanted = wanted_users(config.users, config.user, image_default, facts.distro, faults)
     plan_ = _Plan(facts)
     for text in wanted.deprecated:
@@ -71,12 +71,6 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     if faults:
         plan_.add(Fail("; ".join(str(fault) for fault in faults)))
     return tuple(plan_.actions)
-
-
-def _image_default_user(facts: Facts) -> dict[str, object]:
-    system_info = facts.system.get("system_info")
-    default = system_info.get("default_user") if isinstance(system_info, dict) else None
-    return dict(default) if isinstance(default, dict) else {}
 
 
 class _Plan:

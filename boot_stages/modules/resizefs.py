@@ -1,0 +1,76 @@
+"""`resizefs`: grow the root file system to the end of its partition, on every boot.
+
+Source: guest-agent.md 3.3.
+"""
+
+from __future__ import annotations
+
+from boot_stages.actions import RunCommand, note, warn
+from boot_stages.disks import mount_at, size_bytes
+from boot_stages.module import Module
+from boot_stages.schema import Keys, key, one_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from boot_stages.actions import Action
+    from boot_stages.disks import Mount
+    from boot_stages.facts import Facts
+
+# DEVICE and DIRECTORY stand for what is grown.
+COMMANDS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ext2", "ext3", "ext4"), ("resize2fs", "DEVICE")),
+    "xfs": ("xfs_growfs", "DIRECTORY"),
+    "btrfs": ("btrfs", "filesystem", "resize", "max", "DIRECTORY"),
+    "f2fs": ("resize.f2fs", "DEVICE"),
+    "bcachefs": ("bcachefs", "device", "resize", "DEVICE"),
+    "zfs": ("zpool", "online", "-e", "DEVICE"),
+}
+# Less than that is what the file system's own rounding leaves.
+SLACK_BYTES = 1024 * 1024
+
+
+class Config(Keys):
+    """Keys of `resizefs`."""
+
+    resize_rootfs: str = key(
+        "Grow the root file system; `noblock` lets the boot go on meanwhile.",
+        one_of(True, False, "noblock"),
+        default="true",
+    )
+
+
+def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
+    """One command of the file system's own, where there is room to grow."""
+    if config.resize_rootfs == "false":
+        return ()
+    mount = mount_at("/", facts)
+    if mount is None:
+        return (note("resize_rootfs: what is mounted at / is not known"),)
+    if mount.kind == "overlay" or mount.source == "overlayroot" or not mount.source.startswith("/dev/"):
+        return () if mount.kind != "zfs" else (_command(mount, config.resize_rootfs, facts),)
+    if mount.kind not in COMMANDS:
+        return (warn(f"resize_rootfs: a file system of type {mount.kind} cannot be grown"),)
+    return () if _is_full_size(mount, facts) else (_command(mount, config.resize_rootfs, facts),)
+
+
+def _is_full_size(mount: Mount, facts: Facts) -> bool:
+    """Whether an ext file system ends where its device ends; others are asked by their own tool."""
+    if not mount.kind.startswith("ext"):
+        return False
+    words = facts.ask("dumpe2fs", "-h", mount.source).out.decode("utf-8", "replace")
+    fields = dict(line.split(":", 1) for line in words.splitlines() if ":" in line)
+    count, size = (fields.get(name, "").strip() for name in ("Block count", "Block size"))
+    if not count.isdigit() or not size.isdigit():
+        return False
+    return size_bytes(mount.source, facts) - int(count) * int(size) < SLACK_BYTES
+
+
+def _command(mount: Mount, mode: str, facts: Facts) -> RunCommand:
+    places = {"DEVICE": mount.source, "DIRECTORY": mount.directory}
+    argv = tuple(places.get(word, word) for word in COMMANDS[mount.kind])
+    if mode == "noblock" and facts.which("setsid") is not None:
+        argv = ("setsid", "--fork", *argv)
+    return RunCommand(argv)
+
+
+MODULE = Module("resizefs", Config, plan)

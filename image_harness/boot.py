@@ -41,8 +41,9 @@ from spawner.network import choose
 
 QEMU = "qemu-system-x86_64"
 RANDOM_SEED_BYTES = 512
-# The tiny guest powers off by itself; any other is asked to once its agent is done.
+# A guest without a disk powers off by itself once its agent is done; it is given so long.
 POWER_OFF_S = 10.0
+_ACCELERATORS = {accelerator.KVM: "kvm", accelerator.TCG: "tcg, emulation"}
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,7 @@ def _machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
     drawn = seed.Drawn(os.urandom(RANDOM_SEED_BYTES), datetime.now(UTC).date())
     prepared = seed.prepare(order.source, order.instance, drawn, run.path, bus)
     attachment = host.network.backend.attach(run.metadata_socket, run.path)
-    tell(Chosen(Choice.IMAGE, order.image.name, _image_facts(order.image)))
-    tell(Chosen(Choice.ACCELERATOR, host.accelerator.name, host.accelerator.reason))
+    tell(Chosen(Choice.ACCELERATOR, _ACCELERATORS[host.accelerator.name], host.accelerator.reason))
     network = host.network.backend.name
     tell(Chosen(Choice.NETWORK, network, host.network.reason.removeprefix(f"{network}: ")))
     tell(Chosen(Choice.INSTANCE, order.instance.name, order.instance.uuid))
@@ -184,14 +184,13 @@ async def _follow(vm: Vm, tell: Tell) -> Result | None:
 
 
 async def _end(vm: Vm, order: Order, *, answered: bool) -> Ending:
-    """The guest's end. One that has answered and does not power off by itself is asked to."""
+    """The guest's end, which is brought about once it has answered."""
     if order.stay or not answered:
         return await vm.wait()
+    if order.image.disk is not None:
+        # Its layer of the disk goes with it: nothing is lost by pulling the plug.
+        return await vm.stop(grace_s=0)
     try:
         return await asyncio.wait_for(vm.wait(), POWER_OFF_S)
     except TimeoutError:
         return await vm.stop()
-
-
-def _image_facts(image: store.Image) -> str:
-    return f"kernel {image.manifest.kernel}, {image.size_bytes / 1e6:.0f} MB, agent {image.manifest.agent}"

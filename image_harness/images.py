@@ -26,11 +26,9 @@ def build(name: str, say: Say, *, refresh: bool = False) -> store.Built:
     return layers.build(PLANS[name](), say, refresh=refresh)
 
 
-def get(name: str, say: Say) -> store.Image:
+def get(name: str, say: Say) -> store.Built:
     """The image to boot under this name: built if need be. Raises UnknownImage, HarnessError."""
-    if name in PLANS:
-        return build(name, say).image
-    return show(name)
+    return build(name, say) if name in PLANS else store.Built(show(name), cached=True)
 
 
 def show(name: str) -> store.Image:

@@ -61,7 +61,12 @@ def lines(happening: Happening, at_s: float | None) -> tuple[Line, ...]:
         case Preparing():
             return (Line(f"{'':<{LABEL_WIDTH}}{happening.what} ...", Tone.QUIET),)
         case Starting():
-            return (Line(""), Line("The guest starts. Seconds since then, and who does what:", Tone.HEADING))
+            heading = "Seconds since the guest was started, and who does what:"
+            return (
+                Line(""),
+                Line(heading, Tone.HEADING),
+                _at(0.0, "QEMU starts, the kernel boots", Tone.PLAIN),
+            )
         case Requested():
             return (_at(at_s, f"guest asks      {_request(happening.record)}", Tone.QUIET),)
         case Said():
@@ -86,13 +91,14 @@ def _agent(event: AgentEvent) -> tuple[Line, ...]:
 
 
 def _finished(event: Finished) -> Line:
+    """A module with its time; a stage without, because the summary counts what led up to it too."""
     word, tone = _RESULTS[event.result]
     stage, _, module = event.name.partition("/")
-    what = (
-        f"  {printable(module.removeprefix('config-')):<22}" if module else f"stage {printable(stage)} done"
-    )
     said = f"  {printable(event.summary)}" if event.summary else ""
-    return Line(f"{what:<24}{event.took_s * 1000:>6.0f} ms  {word}{said}", tone)
+    if not module:
+        return Line(f"stage {printable(stage)}: {word}{said}", tone)
+    name = printable(module.removeprefix("config-"))
+    return Line(f"  {name:<22}{event.took_s * 1000:>6.0f} ms  {word}{said}", tone)
 
 
 def _request(record: AccessRecord) -> str:
@@ -111,9 +117,9 @@ def printable(text: str) -> str:
 # The stages as the agent's events name them, with what each is for.
 _STAGES = {
     "init-local": "find the source, set up the network",
-    "init-network": "read user data; names, users, files",
-    "modules-config": "what the instance shall do",
-    "modules-final": "last scripts and words",
+    "init-network": "read user data; set names, users, files",
+    "modules-config": "prepare what the instance shall run",
+    "modules-final": "run it, say that all is done",
 }
 
 
@@ -128,7 +134,7 @@ def outcome_lines(outcome: Outcome, report: Path) -> tuple[Line, ...]:
         lines += _stages(outcome.result)
     verdict = "The guest is configured" if outcome.succeeded else "The guest is NOT configured as asked"
     tone = Tone.GOOD if outcome.succeeded else Tone.BAD
-    lines.append(Line(f"{verdict}: {outcome.took_s:.1f} s from start to power-off.", tone))
+    lines.append(Line(f"{verdict}; it ran for {outcome.took_s:.1f} s.", tone))
     lines.append(Line(f"Report: {report}"))
     return tuple(lines)
 
@@ -140,9 +146,16 @@ def _last_words(console: bytes) -> list[str]:
 
 
 def _stages(result: Result) -> list[Line]:
-    lines = []
-    for name, times in result.stages.items():
-        if times.start is not None and times.finished is not None:
-            took_s = times.finished - times.start
-            lines.append(Line(f"  {printable(name):<16}{took_s:6.3f} s  {_STAGES.get(name, '')}".rstrip()))
-    return lines
+    """Seconds for each stage, as the agent's own status has them, and in all."""
+    took_s = {
+        name: times.finished - times.start
+        for name, times in result.stages.items()
+        if times.start is not None and times.finished is not None
+    }
+    if not took_s:
+        return []
+    heading = f"The agent's stages took {sum(took_s.values()):.2f} s:"
+    rows = (
+        f"  {printable(name):<18}{spent:5.2f} s  {_STAGES.get(name, '')}" for name, spent in took_s.items()
+    )
+    return [Line(heading, Tone.HEADING), *(Line(row.rstrip()) for row in rows), Line("")]

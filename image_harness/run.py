@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from image_harness import boot, images
+from image_harness import boot, images, store
 from image_harness.narrator import Line, lines
-from image_harness.progress import Happening, Preparing, Source
+from image_harness.progress import Choice, Chosen, Happening, Preparing, Source
 from image_harness.report import Report
 from instance_metadata.instance import Instance
 
@@ -48,15 +48,22 @@ def run(request: Request, show: Show) -> Run:
     def tell(happening: Happening) -> None:
         show(lines(happening, report.tell(happening)))
 
-    image = images.get(request.image, lambda step: tell(Preparing(step)))
+    found = images.get(request.image, lambda step: tell(Preparing(step)))
+    tell(Chosen(Choice.IMAGE, found.image.name, _facts(found)))
     order = boot.Order(
-        image=image,
+        image=found.image,
         instance=request.instance,
         source=request.source,
         deadline_s=request.deadline_s,
         list_changes=request.list_changes,
         stay=request.stay,
     )
-    outcome = asyncio.run(boot.boot(order, boot.probe_host(image), tell))
+    outcome = asyncio.run(boot.boot(order, boot.probe_host(found.image), tell))
     report.write(request.report, outcome)
     return Run(outcome, request.report, report.summary(outcome))
+
+
+def _facts(found: store.Built) -> str:
+    image = found.image
+    where = "from the cache" if found.cached else "built just now"
+    return f"kernel {image.manifest.kernel}, {image.size_bytes / 1e6:.0f} MB, {where}"

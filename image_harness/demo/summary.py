@@ -9,6 +9,13 @@ from image_harness.boot import Outcome
 from image_harness.demo.instance import CLAIMS, USER_DATA
 from image_harness.narrator import Line, Tone, outcome_lines
 
+NEXT = (
+    "",
+    "Next: the same from a config drive    guestling demo --source config-drive",
+    "      your own user data              guestling boot tiny --user-data FILE",
+    "      what it all means               docs/tutorial/first-guest.md",
+)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -35,12 +42,17 @@ def summary(outcome: Outcome, report: Path) -> Verdict:
     succeeded = outcome.succeeded and all(claims.values())
     lines = [
         Line(""),
-        Line("What was asked for, and what the guest has now (files compared byte by byte):", Tone.HEADING),
+        Line(
+            "What was asked for, and whether the guest has it (by the checksums, modes and owners of its files):",
+            Tone.HEADING,
+        ),
         *(_claim(claim.text, claim.path, claims[claim.text]) for claim in CLAIMS),
     ]
     if files is None and outcome.result is not None:
         lines.append(Line("  the guest did not list its files: see console.log in the report", Tone.BAD))
-    return Verdict((*lines, *outcome_lines(outcome, report)), claims, succeeded)
+    lines += outcome_lines(outcome, report)
+    lines += [Line(text, Tone.QUIET) for text in NEXT] if succeeded else []
+    return Verdict(tuple(lines), claims, succeeded)
 
 
 def _claim(text: str, path: str, holds: bool) -> Line:

@@ -97,6 +97,7 @@ DIRECTORIES = {
 MODES = {
     "init": 0o755,
     "etc/shadow": 0o640,
+    "etc/sudoers": 0o440,
     "etc/gshadow": 0o640,
     "usr/bin/bash": 0o755,
     "usr/local/sbin/chpasswd": 0o755,

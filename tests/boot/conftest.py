@@ -32,7 +32,7 @@ def _qemu() -> None:
 @pytest.fixture(scope="session")
 def tiny() -> store.Image:
     """The tiny image as recipe and agent stand now."""
-    return images.get("tiny", lambda _: None)
+    return images.get("tiny", lambda _: None).image
 
 
 @pytest.fixture(scope="session")

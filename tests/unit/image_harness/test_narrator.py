@@ -23,7 +23,14 @@ RESULT = Result("done", stages={"init-local": StageTimes(10.0, 10.25), "modules-
     [
         (Chosen(Choice.ACCELERATOR, "tcg", "no KVM"), ["accelerator  tcg  (no KVM)"]),
         (Preparing("fetching"), ["             fetching ..."]),
-        (Starting(), ["", "The guest starts. Seconds since then, and who does what:"]),
+        (
+            Starting(),
+            [
+                "",
+                "Seconds since the guest was started, and who does what:",
+                "  0.00  QEMU starts, the kernel boots",
+            ],
+        ),
         (
             Requested(RECORD),
             ["  2.50  guest asks      GET /openstack" + 39 * " " + "200  1.3 ms"],
@@ -34,7 +41,7 @@ RESULT = Result("done", stages={"init-local": StageTimes(10.0, 10.25), "modules-
             Said(Finished("init-network/config-bootcmd", "FAIL", 0.0123, 2.1, "1 of 2 failed")),
             ["  2.50    bootcmd                   12 ms  FAILED  1 of 2 failed"],
         ),
-        (Said(Finished("x", "SUCCESS", 0.2, 2.1)), ["  2.50  stage x done               200 ms  ok"]),
+        (Said(Finished("x", "SUCCESS", 0.2, 2.1)), ["  2.50  stage x: ok"]),
         (Said(Result("degraded")), ["  2.50  the agent reports: degraded"]),
         (Said(Malformed("line is not JSON")), ["  2.50  the agent's channel: line is not JSON"]),
         (Ended(OFF), ["  2.50  guest has powered off"]),
@@ -59,8 +66,10 @@ def _outcome(result: Result | None, console: bytes = b"") -> Outcome:
 def test_the_end_of_a_good_boot() -> None:
     assert [line.text for line in outcome_lines(_outcome(RESULT), Path("/r"))] == [
         "",
-        "  init-local       0.250 s  find the source, set up the network",
-        "The guest is configured: 4.2 s from start to power-off.",
+        "The agent's stages took 0.25 s:",
+        "  init-local         0.25 s  find the source, set up the network",
+        "",
+        "The guest is configured; it ran for 4.2 s.",
         "Report: /r",
     ]
 

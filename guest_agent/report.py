@@ -211,7 +211,8 @@ class Reporter:
 def _summary(outcome: Outcome) -> str:
     if outcome.error:
         return outcome.error
-    return outcome.reason or f"{len(outcome.done)} changes"
+    changes = len(outcome.done)
+    return outcome.reason or f"{changes} change{'' if changes == 1 else 's'}"
 
 
 def _told(stage_event: str, outcome: Outcome) -> dict[str, Any]:

@@ -353,24 +353,23 @@ def _running(pid: int) -> bool:
 SPAWNER = """
 import asyncio, sys
 from pathlib import Path
-from tests.boot.compute_guest import spec
-from image_harness import images, boot
-from spawner.compute.driver import Nic
+from uuid import uuid4
+from spawner.compute.driver import Nic, VmSpec
 from spawner.compute.qemu.accelerator import Accelerator
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.vm import Vm
 from spawner.network import choose
 
-async def main():
-    run = RunDirectory.create(Path(sys.argv[2]))
-    found = {offer.backend.name: offer.backend for offer in choose.offers(boot.QEMU) if offer.backend}
-    network = found[sys.argv[3]].attach(run.metadata_socket, run.path)
-    guest = spec(images.get("tiny", lambda _: None), Path(sys.argv[1]), nics=(Nic("52:54:00:12:34:56"),))
+async def main(kernel, initrd, cmdline, where, backend):
+    run = RunDirectory.create(Path(where))
+    found = {offer.backend.name: offer.backend for offer in choose.offers("qemu-system-x86_64") if offer.backend}
+    network = found[backend].attach(run.metadata_socket, run.path)
+    guest = VmSpec("orphan", uuid4(), Path(kernel), Path(initrd), cmdline, nics=(Nic("52:54:00:12:34:56"),))
     async with Vm(guest, run, Accelerator("tcg", "", 0.0), [network]) as vm:
         print(vm.pid, run.path, flush=True)
         await vm.wait()
 
-asyncio.run(main())
+asyncio.run(main(*sys.argv[1:]))
 """
 
 
@@ -379,7 +378,8 @@ def test_sp_06_nothing_outlives_a_killed_spawner(
     tiny: store.Image, backend: Backend, short_tmp: Path, delay_s: float
 ) -> None:
     with image(tiny, "import time; time.sleep(60)", network=True) as initrd:
-        command = [sys.executable, "-c", SPAWNER, os.fspath(initrd), os.fspath(short_tmp), backend.name]
+        command = [sys.executable, "-c", SPAWNER]
+        command += map(str, (tiny.kernel, initrd, tiny.manifest.cmdline, short_tmp, backend.name))
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as spawner:
             assert spawner.stdout is not None
             pid, run_path = spawner.stdout.readline().split()

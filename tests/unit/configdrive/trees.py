@@ -17,19 +17,23 @@ TREE = {
     "openstack/" + "n" * 200: b"a name too long for a directory record",
 }
 
-# What both formats can hold: FAT forbids some characters and a dot or space at the end.
-NAMES = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs"), exclude_characters='/"*:<>?\\|'),
-    min_size=1,
-    max_size=60,
-).filter(lambda name: name[-1] not in ". " and name.strip("."))
-PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+LAST_CHARACTER = 0x10FFFF
+
+
+def paths(highest: int) -> st.SearchStrategy[str]:
+    """Paths that both formats can hold: FAT forbids some characters and a dot or space at the end."""
+    characters = st.characters(
+        codec="utf-8", max_codepoint=highest, exclude_categories=("Cc", "Cs"), exclude_characters='/"*:<>?\\|'
+    )
+    names = st.text(characters, min_size=1, max_size=60)
+    usable = names.filter(lambda name: name[-1] not in ". " and bool(name.strip(".")))
+    return st.lists(usable, min_size=1, max_size=4).map("/".join)
 
 
 @st.composite
-def trees(draw: st.DrawFn) -> dict[str, bytes]:
+def trees(draw: st.DrawFn, *, at_least: int = 0, highest: int = LAST_CHARACTER) -> dict[str, bytes]:
     """Trees without a path that is also a directory, and without names that differ by case only."""
-    tree = draw(st.dictionaries(PATHS, st.binary(max_size=5000), max_size=12))
+    tree = draw(st.dictionaries(paths(highest), st.binary(max_size=5000), min_size=at_least, max_size=12))
     kept: dict[str, bytes] = {}
     spellings: dict[str, str] = {}
     for path, content in tree.items():

@@ -281,18 +281,27 @@ class Conductor:
             terminated_at=self._clock(),
         )
 
-    async def act(self, server_id: str, name: str, caller: Caller) -> None:
-        """Accept an action of `states.ACTIONS`. Raises NotFound, Conflict with Nova's words."""
+    async def act(self, server_id: str, name: str, caller: Caller, **changes: object) -> None:
+        """Accept an action of `states.ACTIONS`; `changes` are fields that it sets on the server.
+
+        Raises NotFound, Conflict with Nova's words.
+        """
         action = ACTIONS[name]
         async with self._store.write() as connection:
             server = await servers.get(connection, server_id)
             refused = why_refused(action, server.vm_state, server.task_state, locked=server.locked)
             if refused:
                 raise Conflict(refused)
-            await servers.change(connection, server_id, self._clock(), task_state=action.task)
+            await servers.change(connection, server_id, self._clock(), task_state=action.task, **changes)
             await self._begin_action(connection, server_id, name, caller)
             await self._tell(connection, server, f"{action.notification}.start")
+            server = await servers.get(connection, server_id)
         self._work(server_id, self._act(server, name))
+
+    def console_output(self, server: Server) -> bytes:
+        """What a server's serial console kept; nothing where it is on no node of ours."""
+        node = self._nodes.get(server.host or "")
+        return node.console_output(server.id) if node is not None else b""
 
     async def _act(self, server: Server, name: str) -> None:
         work, vm_state, power_state = _WORK[name]

@@ -5,6 +5,7 @@ Source: faults-and-threats SP-18 (busy, durable, newer schema), design section 7
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -81,6 +82,8 @@ async def open_store(url: str) -> Store:
     """
     if "://" not in url:
         Path(url).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # User data and password hashes are in it: SQLite gives its other files the mode of this one.
+        os.close(os.open(url, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         url = f"sqlite+aiosqlite:///{Path(url).absolute()}"
     engine = create_async_engine(url)
     if engine.dialect.name == "sqlite":

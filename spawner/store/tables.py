@@ -202,3 +202,164 @@ EVENTS = Table(
     Column("payload", JSON, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# --- Keystone -------------------------------------------------------------------------------------------
+
+PROJECTS = Table(
+    "projects",
+    METADATA,
+    _id(),
+    Column("name", String(64), nullable=False, unique=True),
+    Column("description", Text, nullable=False, default=""),
+    Column("enabled", Boolean, nullable=False, default=True),
+    *_times(),
+)
+
+USERS = Table(
+    "users",
+    METADATA,
+    _id(),
+    Column("name", String(255), nullable=False, unique=True),
+    Column("default_project_id", String(64), nullable=True),
+    Column("enabled", Boolean, nullable=False, default=True),
+    # scrypt: parameters, salt and hash in one text.
+    Column("password_hash", Text, nullable=False),
+    *_times(),
+)
+
+ROLES = Table(
+    "role_assignments",
+    METADATA,
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("project_id", ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True),
+    Column("role", String(32), primary_key=True),
+)
+
+APPLICATION_CREDENTIALS = Table(
+    "application_credentials",
+    METADATA,
+    _id(),
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("project_id", ForeignKey("projects.id", ondelete="CASCADE"), nullable=False),
+    Column("name", String(255), nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    Column("secret_hash", Text, nullable=False),
+    Column("roles", JSON, nullable=False),
+    Column("expires_at", Float, nullable=True),
+    *_times(),
+    UniqueConstraint("user_id", "name"),
+)
+
+# --- Glance ---------------------------------------------------------------------------------------------
+
+IMAGES = Table(
+    "images",
+    METADATA,
+    _id(),
+    Column("name", String(255), nullable=True),
+    Column("status", String(32), nullable=False),
+    Column("visibility", String(16), nullable=False, default="private"),
+    Column("owner", String(64), nullable=False),
+    Column("protected", Boolean, nullable=False, default=False),
+    Column("disk_format", String(20), nullable=True),
+    Column("container_format", String(20), nullable=True),
+    Column("min_disk", Integer, nullable=False, default=0),
+    Column("min_ram", Integer, nullable=False, default=0),
+    Column("size", BigInteger, nullable=True),
+    Column("virtual_size", BigInteger, nullable=True),
+    Column("checksum", String(32), nullable=True),
+    Column("os_hash_algo", String(16), nullable=True),
+    Column("os_hash_value", String(128), nullable=True),
+    Column("properties", JSON, nullable=False, default=dict),
+    Column("tags", JSON, nullable=False, default=list),
+    *_times(),
+)
+
+# --- Neutron --------------------------------------------------------------------------------------------
+
+NETWORKS = Table(
+    "networks",
+    METADATA,
+    _id(),
+    Column("name", String(255), nullable=False, default=""),
+    Column("project_id", String(64), nullable=False),
+    Column("shared", Boolean, nullable=False, default=False),
+    Column("admin_state_up", Boolean, nullable=False, default=True),
+    Column("mtu", Integer, nullable=False, default=1500),
+    Column("description", Text, nullable=False, default=""),
+    *_times(),
+)
+
+SUBNETS = Table(
+    "subnets",
+    METADATA,
+    _id(),
+    Column("name", String(255), nullable=False, default=""),
+    Column("project_id", String(64), nullable=False),
+    Column("network_id", ForeignKey("networks.id", ondelete="CASCADE"), nullable=False),
+    Column("ip_version", Integer, nullable=False),
+    Column("cidr", String(64), nullable=False),
+    Column("gateway_ip", String(64), nullable=True),
+    Column("enable_dhcp", Boolean, nullable=False, default=True),
+    Column("dns_nameservers", JSON, nullable=False, default=list),
+    Column("host_routes", JSON, nullable=False, default=list),
+    Column("allocation_pools", JSON, nullable=False, default=list),
+    Column("ipv6_address_mode", String(32), nullable=True),
+    Column("ipv6_ra_mode", String(32), nullable=True),
+    Column("description", Text, nullable=False, default=""),
+    *_times(),
+)
+
+PORTS = Table(
+    "ports",
+    METADATA,
+    _id(),
+    Column("name", String(255), nullable=False, default=""),
+    Column("project_id", String(64), nullable=False),
+    Column("network_id", ForeignKey("networks.id"), nullable=False),
+    Column("mac_address", String(17), nullable=False, unique=True),
+    Column("fixed_ips", JSON, nullable=False, default=list),
+    Column("device_id", String(255), nullable=False, default="", index=True),
+    Column("device_owner", String(255), nullable=False, default=""),
+    Column("admin_state_up", Boolean, nullable=False, default=True),
+    Column("status", String(16), nullable=False, default="DOWN"),
+    Column("security_groups", JSON, nullable=False, default=list),
+    Column("description", Text, nullable=False, default=""),
+    *_times(),
+)
+
+# Each address once in its subnet: the constraint, not a check before, is what keeps two ports apart.
+ADDRESSES = Table(
+    "addresses",
+    METADATA,
+    Column("subnet_id", ForeignKey("subnets.id", ondelete="CASCADE"), primary_key=True),
+    Column("ip_address", String(64), primary_key=True),
+    Column("port_id", ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, index=True),
+)
+
+SECURITY_GROUPS = Table(
+    "security_groups",
+    METADATA,
+    _id(),
+    Column("name", String(255), nullable=False),
+    Column("project_id", String(64), nullable=False),
+    Column("description", Text, nullable=False, default=""),
+    *_times(),
+)
+
+SECURITY_GROUP_RULES = Table(
+    "security_group_rules",
+    METADATA,
+    _id(),
+    Column("security_group_id", ForeignKey("security_groups.id", ondelete="CASCADE"), nullable=False),
+    Column("project_id", String(64), nullable=False),
+    Column("direction", String(16), nullable=False),
+    Column("ethertype", String(8), nullable=False, default="IPv4"),
+    Column("protocol", String(40), nullable=True),
+    Column("port_range_min", Integer, nullable=True),
+    Column("port_range_max", Integer, nullable=True),
+    Column("remote_ip_prefix", String(64), nullable=True),
+    Column("remote_group_id", String(36), nullable=True),
+    Column("description", Text, nullable=False, default=""),
+    *_times(),
+)

@@ -1,0 +1,106 @@
+"""The aiohttp application: every service behind one listener, and what all of them have in common.
+
+Each request gets an id, a checked token, Nova's microversion, and faults in the form of its service. No
+traceback and no byte of the request leaves the process in an error.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp import web
+
+from spawner.api import (
+    compute_flavors,
+    compute_keypairs,
+    compute_misc,
+    compute_servers,
+    faults,
+    identity,
+    image,
+    microversion,
+    network,
+    placement,
+    versions,
+)
+from spawner.api.cloud import Cloud
+from spawner.api.faults import Fault
+from spawner.api.requests import IDENTITY, MICROVERSION, REQUEST_ID, Handler
+from spawner.errors import SpawnerError
+from spawner.identity import NotAuthenticated
+
+LOG = logging.getLogger(__name__)
+BODY_LIMIT = 1024 * 1024
+OPEN_PATHS = frozenset({"/identity/v3/auth/tokens"})
+SERVICES = ("identity", "compute", "image", "network", "placement")
+
+
+def make_app(cloud: Cloud) -> web.Application:
+    """The application. Image uploads are streamed and have their own limit; other bodies have 1 MiB."""
+    app = web.Application(middlewares=[_make_middleware(cloud)], client_max_size=BODY_LIMIT)
+    for service in (
+        versions,
+        identity,
+        compute_servers,
+        compute_flavors,
+        compute_keypairs,
+        compute_misc,
+        image,
+        network,
+        placement,
+    ):
+        app.add_routes(service.routes(cloud))
+    return app
+
+
+def _make_middleware(cloud: Cloud):  # type: ignore[no-untyped-def]  # aiohttp's decorator gives the type
+    @web.middleware
+    async def common(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[REQUEST_ID] = f"req-{cloud.new_id()}"
+        service = request.path.strip("/").partition("/")[0]
+        extra = {"x-openstack-request-id": request[REQUEST_ID], "x-compute-request-id": request[REQUEST_ID]}
+        try:
+            if service == "compute":
+                request[MICROVERSION] = microversion.requested(request.headers)
+                extra.update(microversion.headers_of(request[MICROVERSION]))
+            _authenticate(request, cloud)
+            response = await handler(request)
+        except Exception as error:  # noqa: BLE001  # the outermost edge: it becomes a fault of the service
+            response = _answer(service, _fault_of(error, request), request[REQUEST_ID])
+        for name, value in extra.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return common
+
+
+def _fault_of(error: Exception, request: web.Request) -> Fault:
+    """The fault that an exception is to a client; a bug is a 500 with a request id and nothing else."""
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, web.HTTPException):
+        return Fault(error.status, error.reason)
+    if isinstance(error, SpawnerError):
+        fault = faults.fault_of(error)
+        if fault.code < 500:
+            return fault
+    LOG.error("%s", request[REQUEST_ID], exc_info=error)
+    return Fault(500, f"Unexpected API Error. The log has the reason under {request[REQUEST_ID]}.")
+
+
+def _authenticate(request: web.Request, cloud: Cloud) -> None:
+    """Set the caller's identity where a token is given; a missing one matters only to routes that need it."""
+    token = request.headers.get("X-Auth-Token", "")
+    if token:
+        request[IDENTITY] = cloud.tokens.read(token)
+        return
+    is_version_document = request.path.rstrip("/").count("/") <= 2 and request.method == "GET"
+    if request.path not in OPEN_PATHS and not is_version_document:
+        raise NotAuthenticated
+    if is_version_document and request.path.strip("/").partition("/")[0] not in SERVICES:
+        raise Fault(404, "The resource could not be found.")
+
+
+def _answer(service: str, fault: Fault, request_id: str) -> web.Response:
+    headers = {"WWW-Authenticate": "Keystone uri='/identity'"} if fault.code == 401 else None
+    return web.json_response(faults.body(service, fault, request_id), status=fault.code, headers=headers)

@@ -1,0 +1,26 @@
+"""What every service works on: store, conductor, tokens, image files, and where time and ids come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from spawner.conductor import Conductor
+from spawner.identity import Tokens
+from spawner.images import ImageFiles
+from spawner.store.engine import Store
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """One cloud. `url` is the address that clients use, without a final slash."""
+
+    store: Store
+    conductor: Conductor
+    tokens: Tokens
+    images: ImageFiles
+    url: str
+    clock: Callable[[], float]
+    new_id: Callable[[], str]
+    random: Callable[[int], bytes]
+    region: str = "RegionOne"

@@ -1,0 +1,186 @@
+"""Nova: flavors and their extra specs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from sqlalchemy import delete, insert, select, update
+
+from spawner.api.cloud import Cloud
+from spawner.api.faults import Fault
+from spawner.api.requests import MICROVERSION, answer, link, needs, page, read_body
+from spawner.store.tables import FLAVORS
+
+
+class _NewFlavor(
+    msgspec.Struct,
+    rename={
+        "public": "os-flavor-access:is_public",
+        "ephemeral": "OS-FLV-EXT-DATA:ephemeral",
+    },
+):
+    name: str
+    vcpus: int | str
+    ram: int | str
+    disk: int | str
+    id: str | None = None
+    swap: int | str = 0
+    ephemeral: int | str = 0
+    public: bool = True
+    rxtx_factor: float | str = 1.0
+    description: str | None = None
+
+
+class _CreateFlavor(msgspec.Struct):
+    flavor: _NewFlavor
+
+
+class _ExtraSpecs(msgspec.Struct):
+    extra_specs: dict[str, str]
+
+
+def routes(cloud: Cloud) -> list[web.RouteDef]:
+    """The routes of flavors."""
+    service = _Flavors(cloud)
+    read, write = needs("compute:read"), needs("compute:flavor")
+    base = "/compute/v2.1/flavors"
+    return [
+        web.get(base, read(service.list_short)),
+        web.post(base, write(service.create)),
+        web.get(f"{base}/detail", read(service.list_detail)),
+        web.get(f"{base}/{{id}}", read(service.show)),
+        web.delete(f"{base}/{{id}}", write(service.delete)),
+        web.get(f"{base}/{{id}}/os-extra_specs", read(service.extra_specs)),
+        web.post(f"{base}/{{id}}/os-extra_specs", write(service.add_extra_specs)),
+        web.delete(f"{base}/{{id}}/os-extra_specs/{{key}}", write(service.remove_extra_spec)),
+    ]
+
+
+class _Flavors:
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    async def _get(self, request: web.Request) -> Any:
+        wanted = request.match_info["id"]
+        async with self._cloud.store.read() as connection:
+            row = (await connection.execute(select(FLAVORS).where(FLAVORS.c.id == wanted))).first()
+        if row is None:
+            raise Fault(404, f"Flavor {wanted[:64]} could not be found.")
+        return row
+
+    async def _listed(self, request: web.Request) -> list[Any]:
+        query = select(FLAVORS).order_by(FLAVORS.c.ram_mib, FLAVORS.c.id)
+        for name, column in (("minRam", FLAVORS.c.ram_mib), ("minDisk", FLAVORS.c.disk_gib)):
+            if name in request.query:
+                if not request.query[name].isdigit():
+                    raise Fault(400, f"Invalid {name} filter [{request.query[name][:20]}]")
+                query = query.where(column >= int(request.query[name]))
+        if request.query.get("is_public", "true").lower() in {"true", "1"}:
+            query = query.where(FLAVORS.c.is_public)
+        async with self._cloud.store.read() as connection:
+            rows = (await connection.execute(query)).all()
+        return page(request, rows, lambda row: str(row.id))[0]
+
+    async def list_short(self, request: web.Request) -> web.Response:
+        rows = [
+            {"id": row.id, "name": row.name, "links": self._links(row)} for row in await self._listed(request)
+        ]
+        return answer({"flavors": rows})
+
+    async def list_detail(self, request: web.Request) -> web.Response:
+        return answer({"flavors": [self._view(request, row) for row in await self._listed(request)]})
+
+    async def show(self, request: web.Request) -> web.Response:
+        return answer({"flavor": self._view(request, await self._get(request))})
+
+    def _links(self, row: Any) -> list[dict[str, str]]:
+        return [
+            link(f"{self._cloud.url}/compute/v2.1/flavors/{row.id}"),
+            link(f"{self._cloud.url}/compute/flavors/{row.id}", "bookmark"),
+        ]
+
+    def _view(self, request: web.Request, row: Any) -> dict[str, Any]:
+        document = {
+            "id": row.id,
+            "name": row.name,
+            "vcpus": row.vcpus,
+            "ram": row.ram_mib,
+            "disk": row.disk_gib,
+            "swap": row.swap_mib or ("" if request[MICROVERSION] < (2, 75) else 0),
+            "rxtx_factor": 1.0,
+            "OS-FLV-EXT-DATA:ephemeral": row.ephemeral_gib,
+            "OS-FLV-DISABLED:disabled": False,
+            "os-flavor-access:is_public": row.is_public,
+            "links": self._links(row),
+        }
+        if request[MICROVERSION] >= (2, 55):
+            document["description"] = row.description
+        if request[MICROVERSION] >= (2, 61):
+            document["extra_specs"] = row.extra_specs
+        return document
+
+    async def create(self, request: web.Request) -> web.Response:
+        wish = (await read_body(request, _CreateFlavor)).flavor
+        numbers = {
+            name: _number(name, getattr(wish, name), least)
+            for name, least in (("vcpus", 1), ("ram", 1), ("disk", 0), ("swap", 0), ("ephemeral", 0))
+        }
+        flavor_id = wish.id if wish.id and wish.id != "auto" else self._cloud.new_id()
+        async with self._cloud.store.write() as connection:
+            taken = select(FLAVORS.c.id).where((FLAVORS.c.id == flavor_id) | (FLAVORS.c.name == wish.name))
+            if (await connection.execute(taken)).first() is not None:
+                raise Fault(409, f"Flavor with name {wish.name[:64]} already exists.")
+            await connection.execute(
+                insert(FLAVORS).values(
+                    id=flavor_id,
+                    name=wish.name,
+                    vcpus=numbers["vcpus"],
+                    ram_mib=numbers["ram"],
+                    disk_gib=numbers["disk"],
+                    swap_mib=numbers["swap"],
+                    ephemeral_gib=numbers["ephemeral"],
+                    is_public=wish.public,
+                    description=wish.description,
+                    extra_specs={},
+                    created_at=self._cloud.clock(),
+                )
+            )
+            row = (await connection.execute(select(FLAVORS).where(FLAVORS.c.id == flavor_id))).one()
+        return answer({"flavor": self._view(request, row)})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        row = await self._get(request)
+        async with self._cloud.store.write() as connection:
+            await connection.execute(delete(FLAVORS).where(FLAVORS.c.id == row.id))
+        return web.Response(status=202)
+
+    async def extra_specs(self, request: web.Request) -> web.Response:
+        return answer({"extra_specs": (await self._get(request)).extra_specs})
+
+    async def add_extra_specs(self, request: web.Request) -> web.Response:
+        row = await self._get(request)
+        given = (await read_body(request, _ExtraSpecs)).extra_specs
+        await self._save(row, {**row.extra_specs, **given})
+        return answer({"extra_specs": given})
+
+    async def remove_extra_spec(self, request: web.Request) -> web.Response:
+        row = await self._get(request)
+        key = request.match_info["key"]
+        if key not in row.extra_specs:
+            raise Fault(404, f"Flavor {row.id} has no extra specs with key {key[:64]}.")
+        await self._save(row, {name: value for name, value in row.extra_specs.items() if name != key})
+        return web.Response(status=200)
+
+    async def _save(self, row: Any, specs: dict[str, str]) -> None:
+        async with self._cloud.store.write() as connection:
+            await connection.execute(update(FLAVORS).where(FLAVORS.c.id == row.id).values(extra_specs=specs))
+
+
+def _number(name: str, value: int | str, least: int) -> int:
+    """A number that clients send as text or number. Raises Fault 400 that names it."""
+    text = str(value or 0)
+    if not text.isdigit() or not least <= int(text) <= 2**31 - 1:
+        raise Fault(400, f"Invalid input for field/attribute {name}: a whole number from {least} is needed.")
+    return int(text)

@@ -1,0 +1,30 @@
+"""Which role an operation needs: one table for all services. admin includes member, member reader."""
+
+from __future__ import annotations
+
+READER, MEMBER, ADMIN = "reader", "member", "admin"
+
+POLICY: dict[str, str] = {
+    "identity:read": READER,
+    "identity:application-credential": MEMBER,
+    "identity:list-all": ADMIN,
+    "compute:read": READER,
+    "compute:server": MEMBER,
+    "compute:keypair": MEMBER,
+    "compute:server-group": MEMBER,
+    "compute:flavor": ADMIN,
+    "compute:hypervisors": ADMIN,
+    "compute:service": ADMIN,
+    "compute:all-projects": ADMIN,
+    "image:read": READER,
+    "image:write": MEMBER,
+    "image:publicize": ADMIN,
+    "network:read": READER,
+    "network:write": MEMBER,
+    "placement:read": ADMIN,
+}
+
+
+def allows(rule: str, roles: tuple[str, ...]) -> bool:
+    """Whether somebody with these roles may do what the rule stands for."""
+    return POLICY[rule] in roles

@@ -1,0 +1,107 @@
+"""The image store: bytes on disk under their id, checksums, and a look inside before anybody else looks.
+
+Uploads are streamed to a temporary file, hashed and inspected by content (oslo.utils) before they become an
+image: backing files, data files and unknown features are refused before any QEMU tool sees them (SP-09).
+Source: Image API v2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from oslo_utils.imageutils import format_inspector
+
+from spawner.errors import SpawnerError
+
+ALLOWED = {
+    "raw": ("raw", "gpt"),
+    "qcow2": ("qcow2",),
+    "iso": ("iso", "raw", "gpt"),
+    "vmdk": ("vmdk",),
+    "vhd": ("vhd",),
+}
+# Kernels and ramdisks travel beside disks and have no format to inspect.
+OPAQUE = ("aki", "ari", "ami")
+HASH_ALGORITHM = "sha512"
+SIZE_LIMIT = 64 * 1024**3
+
+
+class ImageRefused(SpawnerError):
+    """Bytes that are not what they are said to be, or that could reach outside themselves."""
+
+    code = "image-refused"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What is known of an image's bytes once they are there."""
+
+    size: int
+    virtual_size: int | None
+    checksum: str
+    os_hash_value: str
+
+
+class ImageFiles:
+    """The directory that holds the bytes of images, one file each, named by id."""
+
+    def __init__(self, directory: Path, size_limit: int = SIZE_LIMIT) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._directory = directory
+        self._size_limit = size_limit
+
+    def path(self, image_id: str) -> Path:
+        """Where an image's bytes are."""
+        return self._directory / image_id
+
+    async def receive(self, image_id: str, disk_format: str, chunks: AsyncIterator[bytes]) -> Upload:
+        """Take an image's bytes: all of them or none. Raises ImageRefused, OSError."""
+        partial = self._directory / f".{image_id}.part"
+        md5 = hashlib.md5(usedforsecurity=False)
+        digest = hashlib.new(HASH_ALGORITHM)
+        size = 0
+        try:
+            with partial.open("wb") as file:
+                os.fchmod(file.fileno(), 0o600)
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > self._size_limit:
+                        raise ImageRefused(f"The image is larger than {self._size_limit} bytes.")
+                    md5.update(chunk)
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            virtual_size = inspect(partial, disk_format)
+            partial.replace(self.path(image_id))
+        finally:
+            partial.unlink(missing_ok=True)
+        return Upload(size, virtual_size, md5.hexdigest(), digest.hexdigest())
+
+    def remove(self, image_id: str) -> None:
+        """Forget an image's bytes."""
+        self.path(image_id).unlink(missing_ok=True)
+
+
+def inspect(path: Path, disk_format: str) -> int | None:
+    """The virtual size of an image, after a look at its content. Raises ImageRefused with the reason."""
+    if disk_format in OPAQUE:
+        return None
+    if disk_format not in ALLOWED:
+        raise ImageRefused(f"The disk format {disk_format} is not supported. Use {', '.join(ALLOWED)}.")
+    try:
+        inspector = format_inspector.detect_file_format(str(path))
+    except format_inspector.ImageFormatError as error:
+        raise ImageRefused(f"The image cannot be read: {error}.") from error
+    if inspector is None or str(inspector) not in ALLOWED[disk_format]:
+        raise ImageRefused(f"Declared as {disk_format}, the image is {inspector or 'nothing known'}.")
+    try:
+        inspector.safety_check()
+    except format_inspector.SafetyCheckFailed as error:
+        reasons = "; ".join(f"{name}: {why}" for name, why in sorted(error.failures.items()))
+        raise ImageRefused(f"The image is not safe to use: {reasons}.") from error
+    return int(inspector.virtual_size)

@@ -10,6 +10,7 @@ from boot_stages.commands import Command
 from boot_stages.log import logger
 from boot_stages.value import Value
 from guest_agent import user_data
+from guest_agent.formats import PART_HANDLER
 from guest_agent.state import (
     CLOUD,
     CLOUD_CONFIG,
@@ -115,26 +116,32 @@ class Consumer:
             expansions[delivery.name] = expansion
         return Fetched(expansions)
 
-    def consume(self, fetched: Fetched, source: SourceData) -> dict[str, Consumption]:
-        """Store, run and merge; the meaning of each document by its name. Errors are records, not raised."""
+    def consume(self, fetched: Fetched, source: SourceData, *, is_first_run: bool) -> dict[str, Consumption]:
+        """Store, run and merge; the meaning of each document by its name. Errors are records, not raised.
+
+        `is_first_run`: this instance's first consumption, when per-instance part handlers are called.
+        """
         found = {}
         for delivery in DELIVERIES:
             expansion = fetched.expansions.get(delivery.name)
             if expansion is None or not self._is_wanted(delivery):
                 self._keep(delivery.merged, b"")
                 continue
-            found[delivery.name] = self._consume(delivery, expansion, source)
+            found[delivery.name] = self._consume(delivery, expansion, source, is_first_run)
         return found
 
-    def _consume(self, delivery: Delivery, expansion: Expansion, source: SourceData) -> Consumption:
+    def _consume(
+        self, delivery: Delivery, expansion: Expansion, source: SourceData, is_first_run: bool
+    ) -> Consumption:
         parts = expansion.parts
         if delivery.name == "user-data":
             parts = user_data.for_launch_index(parts, source.launch_index)
-        handlers = self._handlers()
+        has_handler = any(part.type == PART_HANDLER for part in parts)
+        handlers = self._handlers(is_first_run=is_first_run) if has_handler else None
         done = user_data.consume(
             parts,
             delivery.name,
-            render=self._render,
+            render=self.render,
             load_handler=handlers.load if handlers is not None else None,
             excluded=self._excluded(delivery),
             limits=self._limits,
@@ -221,10 +228,16 @@ class Consumer:
                 return self._machine.path(paths[0]), self._machine.path(paths[1])
         return None
 
-    def _handlers(self) -> Handlers | None:
-        return None
+    def _handlers(self, *, is_first_run: bool) -> Handlers | None:
+        """The part handlers of a document; None where its code must not run."""
+        from guest_agent.part_handlers import handlers_for
 
-    def _render(self, template: bytes, place: str) -> user_data.Rendered:
+        return handlers_for(
+            self._machine, self._directory, self._config, is_first_run=is_first_run, limits=self._limits
+        )
+
+    def render(self, template: bytes, place: str) -> user_data.Rendered:
+        """A template with this instance's data. Raises BadTemplate."""
         from guest_agent import json_guard, templates
         from guest_agent.errors import BadTemplate
         from guest_agent.state import RUN_SENSITIVE_DATA

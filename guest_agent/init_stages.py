@@ -323,10 +323,11 @@ def _with_user_data(boot: Boot, event: str) -> list[str]:
     _name_early(boot)
     name, description = f"{event}/consume-user-data", "reading and applying user-data"
     boot.reporter.start(name, description)
-    if not journal.is_done("consume_data"):
+    is_first_run = not journal.is_done("consume_data")
+    if is_first_run:
         journal.begin_named("consume_data", PER_INSTANCE)
-    consumed = consumer.consume(fetched, source)
-    if not journal.is_done("consume_data"):
+    consumed = consumer.consume(fetched, source, is_first_run=is_first_run)
+    if is_first_run:
         journal.end_named("consume_data", PER_INSTANCE)
     boot.reporter.finish(name, description, SUCCESS)
     boot.cloud_configs = tuple(

@@ -36,12 +36,12 @@ def embedded(cmdline: str) -> str | bytes | None:
         return None
     if not raw.startswith(b"\x1f\x8b"):
         return raw
+    unpacker = zlib.decompressobj(wbits=31)
     try:
-        return zlib.decompressobj(wbits=31).decompress(
-            raw, 1 << 20
-        )  # a command line is 4 KiB; 1 MiB is no accident
+        text = unpacker.decompress(raw, 1 << 20)  # a command line is 4 KiB; 1 MiB is no accident
     except zlib.error:
         return None
+    return text if unpacker.eof else None
 
 
 def config(

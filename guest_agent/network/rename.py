@@ -31,30 +31,31 @@ class _Plan:
     """The NICs as they will be named when the commands so far have run."""
 
     def __init__(self, links: Iterable[Link]) -> None:
-        self.now = {link.mac + link.driver: link for link in links}
+        self.now = list(links)
         self.commands: list[Argv] = []
-        self.ups: list[Argv] = []
+        self.taken_down: list[int] = []
         self.count = 0
 
     def holder(self, name: str) -> Link | None:
-        return next((link for link in self.now.values() if link.name == name), None)
+        return next((link for link in self.now if link.name == name), None)
 
     def temporary(self) -> str:
-        while True:
-            name = TEMPORARY.format(self.count)
+        while self.holder(TEMPORARY.format(self.count)):
             self.count += 1
-            if not self.holder(name):
-                return name
+        return TEMPORARY.format(self.count)
 
     def move(self, link: Link, name: str) -> None:
-        """Down if it is up, the new name, and up again when all is done."""
+        """Takes the NIC down if it is up, and gives it the new name."""
+        place = self.now.index(link)
         if link.is_up:
             self.commands.append(("ip", "link", "set", "dev", link.name, "down"))
+            self.taken_down.append(place)
         self.commands.append(("ip", "link", "set", link.name, "name", name))
-        self.ups = [up for up in self.ups if up[4] != link.name]
-        self.now[link.mac + link.driver] = link.replace(name=name, is_up=False)
-        if link.is_up or link.is_downable is None:
-            self.ups.append(("ip", "link", "set", "dev", name, "up"))
+        self.now[place] = link.replace(name=name, is_up=False)
+
+    def ups(self) -> tuple[Argv, ...]:
+        """What was up is up again, under its last name."""
+        return tuple(("ip", "link", "set", "dev", self.now[place].name, "up") for place in self.taken_down)
 
 
 def plan(network: Network, links: Iterable[Link]) -> Renames:
@@ -66,12 +67,12 @@ def plan(network: Network, links: Iterable[Link]) -> Renames:
             problem = _rename(one, state)
             if problem:
                 notes.append(Note("WARNING", f"network: cannot name the NIC {one.mac} {one.name}: {problem}"))
-    return Renames((*state.commands, *state.ups), tuple(notes))
+    return Renames((*state.commands, *state.ups()), tuple(notes))
 
 
 def _rename(one: Interface, state: _Plan) -> str:
     """Plans one NIC; what stands in the way, or "" where nothing does."""
-    fitting = [link for link in state.now.values() if _fits(link, one)]
+    fitting = [link for link in state.now if _fits(link, one)]
     if len(fitting) != 1:
         return f"{len(fitting)} NICs have this MAC" if fitting else "no NIC has this MAC"
     link = fitting[0]

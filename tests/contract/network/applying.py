@@ -40,7 +40,9 @@ mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 mkdir -p run/systemd/network
 cp "$2" tmp/inside.py
-exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin python3 /tmp/inside.py
+limit=${APPLY_TIMEOUT_S:-15}
+path=/usr/sbin:/usr/bin:/sbin:/bin
+exec chroot . /usr/bin/env -i "PATH=$path" "APPLY_TIMEOUT_S=$limit" python3 /tmp/inside.py
 """
 
 

@@ -59,11 +59,12 @@ def _link(link: State) -> State:
 
 
 def _routes(asked: State, state: State) -> list[str]:
-    wrong = []
     wanted = asked.get("routes", [])
-    for route in wanted:
-        if not any(_is(route, one) for one in state["routes"]):
-            wrong.append(f"there is no route {route}")
+    wrong = [
+        f"there is no route {route}"
+        for route in wanted
+        if not any(_is(route, one) for one in state["routes"])
+    ]
     for one in state["routes"]:
         is_default = one["dst"] == "default" and one.get("gateway") and one.get("table", "main") == "main"
         if is_default and not any(_is(route, one) for route in wanted):

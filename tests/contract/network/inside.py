@@ -65,6 +65,7 @@ def start_netplan() -> None:
 
 
 def start_eni() -> None:
+    run("mount", "-o", "remount,rw", "/sys")  # ifenslave makes bonds there
     Path("/etc/network/interfaces").write_text("source /etc/network/interfaces.d/*\n")
     print(run("ifup", "-a", "-v", check=False), file=sys.stderr)
 

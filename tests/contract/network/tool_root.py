@@ -19,7 +19,7 @@ CACHE = Path(__file__).parents[3] / ".cache" / "network-tools"
 SUITE = os.environ.get("GUESTLING_NETWORK_SUITE", "bookworm")
 PACKAGES = (
     "systemd", "udev", "dbus", "iproute2", "ifupdown", "bridge-utils", "ifenslave", "vlan", "netplan.io",
-    "network-manager",
+    "network-manager", "kmod",
 )  # fmt: skip
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
 

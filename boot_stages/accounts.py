@@ -5,7 +5,7 @@ Source: guest-agent.md 3.3 (users_groups); D11, D25.
 
 from __future__ import annotations
 
-from boot_stages.schema import BOOL, TEXT, Fault, Keys, Kind, Undecodable, key, nullable, with_schema, wrong
+from boot_stages.schema import BOOL, TEXT, Fault, Keys, Kind, Undecodable, key, with_schema, wrong
 from boot_stages.value import Secret, Value
 
 TYPE_CHECKING = False
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from boot_stages.distros import Distro
     from boot_stages.facts import Facts
+    from boot_stages.schema import Schema
 
 DEFAULT = "default"
 
@@ -69,13 +70,24 @@ def _read_uid(value: object, _path: str, _faults: list[Fault]) -> str:
 
 _STRINGS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 WORD = Kind({"type": "string"}, _read_word)
-UID = Kind({"oneOf": [{"type": "integer"}, {"type": "string", "deprecated": True}]}, _read_uid)
+UID = Kind({"oneOf": [{"type": "integer"}, {"type": "string"}]}, _read_uid)
 SECRET = Kind({"type": "string"}, _read_secret)
 NAMES = Kind(
     {
-        "type": ["string", "array", "object"],
-        "patternProperties": {"^.+$": {"type": ["null"], "deprecated": True}},
-        "items": {"type": "string", "minLength": 1},
+        "oneOf": [
+            {"type": "string"},
+            {"type": "array", "items": {"type": ["string"]}, "minItems": 1},
+            {
+                "type": "object",
+                "patternProperties": {
+                    "^.+$": {
+                        "type": ["null"],
+                        "deprecated": True,
+                        "deprecated_description": "Write a list of names.",
+                    }
+                },
+            },
+        ]
     },
     _read_names,
 )
@@ -84,8 +96,8 @@ RULES = Kind(
     {
         "oneOf": [
             {"type": ["string", "null"]},
-            {"type": "boolean", "enum": [False], "deprecated": True},
-            {"type": "array", "items": {"oneOf": [{"type": "string"}, {"type": "null"}]}},
+            {"type": "array", "items": {"type": ["string", "null"]}},
+            {"type": "boolean"},
         ]
     },
     _read_rules,
@@ -121,10 +133,20 @@ class UserKeys(Keys):
     ssh_import_id: tuple[str, ...] = key("Where to fetch public keys: gh:NAME, lp:NAME.", TEXTS, default=())
     ssh_redirect_user: str = key(
         "Refuse a login with the cloud's keys and name the default user.",
-        Kind({"type": ["boolean", "string"]}, lambda value, _path, _faults: str(value).lower()),
+        Kind({"type": "boolean"}, lambda value, _path, _faults: str(value).lower()),
         default="",
     )
-    snapuser: str | None = key("The e-mail address of a snap user.", nullable(TEXT), default=None)
+    snapuser: str = key("The e-mail address of a snap user.", TEXT, default="")
+
+    @classmethod
+    def schema(cls) -> Schema:
+        """As declared, the old spellings with dashes, and either a name or a snap user."""
+        schema = super().schema()
+        properties = schema["properties"]
+        for name in [each for each in properties if "_" in each]:
+            instead = {"deprecated": True, "deprecated_description": f"Use '{name}' instead."}
+            properties[name.replace("_", "-")] = {**properties[name], **instead}
+        return {**schema, "oneOf": [{"required": ["name"]}, {"required": ["snapuser"]}]}
 
     @property
     def redirects(self) -> bool:

@@ -154,7 +154,7 @@ class RunCommand(Action):
     exit statuses that count as success; `otherwise` is tried when it fails. `name` is what failures call it.
     `locks` are files whose lock must be free first (half a minute is waited for each); `output_to` is a file
     that gets what the program prints, mode 0644. With `when_exists` nothing is run unless one of these paths
-    is there by then.
+    is there by then; an `optional` program that is not installed is only noted.
     """
 
     argv: tuple[str, ...]
@@ -169,6 +169,7 @@ class RunCommand(Action):
     locks: tuple[str, ...] = ()
     output_to: str = ""
     when_exists: tuple[str, ...] = ()
+    optional: bool = False
     on_failure: str = STOP
     opaque: bool = False
 

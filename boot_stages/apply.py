@@ -304,6 +304,9 @@ def _run_command(action: actions.RunCommand, effects: Effects) -> None:
         if action.output_to:
             _write_file(actions.WriteFile(action.output_to, answer.out), effects)
         return
+    if action.optional and answer.status == NOT_FOUND:
+        LOG.info("%s is not installed: left out", action.argv[0])
+        return
     if action.otherwise is not None:
         CARRY_OUT[type(action.otherwise)](action.otherwise, effects)
         return

@@ -12,17 +12,21 @@ from boot_stages.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from boot_stages.module import Module
 
 ALPINE = ("alpine",)
 DEBIAN = ("debian",)
 REDHAT = ("redhat",)
+UBUNTU = ("ubuntu",)
 
 
 class Entry(Value):
     """One module: the top-level keys it reads, and which of them must be there for it to run at all.
 
-    `activated_by` empty means that it always runs; `families` empty means every distribution family.
+    `activated_by` empty means that it always runs. `families` names families of distributions, or single
+    ones; empty means every one.
     """
 
     name: str
@@ -39,9 +43,23 @@ class Entry(Value):
         return module
 
 
+class Later(Entry):
+    """A module that is known and not supported: its keys stand in `later.py`."""
+
+    def load(self) -> Module:
+        """The module that says so."""
+        from boot_stages.later import later_module
+
+        return later_module(self.name)
+
+
 def _acts(name: str, *keys: str, frequency: str = PER_INSTANCE, families: tuple[str, ...] = ()) -> Entry:
     """A module that runs only when one of its keys is in the config."""
     return Entry(name, frequency, keys, keys, families)
+
+
+def _later(name: str, *keys: str, frequency: str = PER_INSTANCE, families: tuple[str, ...] = ()) -> Entry:
+    return Later(name, frequency, keys, keys, families)
 
 
 _NAMES = ("preserve_hostname", "prefer_fqdn_over_hostname", "create_hostname_file")
@@ -84,7 +102,7 @@ MODULES: tuple[Entry, ...] = (
         ),
     ),
     Entry("set_passwords", keys=("ssh_pwauth", "chpasswd", "password")),
-    _acts("wireguard", "wireguard", families=DEBIAN),
+    _acts("wireguard", "wireguard", families=UBUNTU),
     Entry("ssh_import_id", keys=("ssh_import_id",), families=(*ALPINE, *DEBIAN)),
     _acts("keyboard", "keyboard"),
     Entry("locale", keys=("locale", "locale_configfile")),
@@ -120,6 +138,41 @@ MODULES: tuple[Entry, ...] = (
     _acts("phone_home", "phone_home"),
     Entry("final_message", ALWAYS, ("final_message",)),
     _acts("power_state_change", "power_state"),
+    _later("snap", "snap", families=UBUNTU),
+    _later("ubuntu_autoinstall", "autoinstall", frequency=ONCE, families=UBUNTU),
+    _later("ubuntu_pro", "ubuntu_pro", "ubuntu_advantage", families=UBUNTU),
+    _later("rh_subscription", "rh_subscription", families=REDHAT),
+    _later("spacewalk", "spacewalk", families=REDHAT),
+    _later("zypper_add_repo", "zypper", frequency=ALWAYS),
+    _later("raspberry_pi", "rpi", families=("raspberry-pi-os",)),
+    _later("byobu", "byobu_by_default", families=DEBIAN),
+    _later("fan", "fan", families=UBUNTU),
+    _later("landscape", "landscape", families=UBUNTU),
+    _later("lxd", "lxd", families=UBUNTU),
+    _later("ubuntu_drivers", "drivers", families=UBUNTU),
+    _later("puppet", "puppet"),
+    _later("mcollective", "mcollective"),
+    _later("salt_minion", "salt_minion"),
+    _later("chef", "chef", frequency=ALWAYS),
+    _later("reset_rmc"),
+)
+
+RENAMED = {"ubuntu_advantage": "ubuntu_pro"}
+# Modules that are gone; lists of old images still name them.
+REMOVED = ("emit_upstart", "migrator", "refresh_rmc_and_interface", "rightscale_userdata")
+# Top-level keys that the agent itself reads, not a module.
+BASE_KEYS = (
+    "cloud_init_modules",
+    "cloud_config_modules",
+    "cloud_final_modules",
+    "launch-index",
+    "merge_how",
+    "merge_type",
+    "migrate",
+    "output",
+    "reporting",
+    "system_info",
+    "version",
 )
 
 BY_NAME = {entry.name: entry for entry in MODULES}
@@ -127,5 +180,28 @@ BY_NAME = {entry.name: entry for entry in MODULES}
 
 def entry(name: str) -> Entry | None:
     """The module a stage list names: dashes equal underscores, `cc_` and `.py` are optional."""
+    return BY_NAME.get(plain_name(name))
+
+
+def plain_name(name: str) -> str:
+    """The name as the table spells it."""
     plain = name.replace("-", "_").removeprefix("cc_").removesuffix(".py")
-    return BY_NAME.get(plain)
+    return RENAMED.get(plain, plain)
+
+
+def known_keys() -> frozenset[str]:
+    """Every top-level key that somebody reads. Imports nothing."""
+    return frozenset(BASE_KEYS).union(*(each.keys for each in MODULES))
+
+
+def readers(config: Iterable[str], names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """For each key of a config the modules of these names that read it; none means that nobody will."""
+    entries = [found for found in map(entry, names) if found is not None]
+    return {key: tuple(each.name for each in entries if key in each.keys) for key in config}
+
+
+def nearest_key(key: str) -> str:
+    """The known key that was probably meant, or ""."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(key, sorted(known_keys()), n=1, cutoff=0.7)), "")

@@ -11,7 +11,7 @@ from boot_stages import actions
 from boot_stages.errors import ActionFailed, ModuleFailed, StageError
 from boot_stages.log import logger
 from boot_stages.module import ALWAYS, FREQUENCIES
-from boot_stages.registry import Entry, entry
+from boot_stages.registry import REMOVED, Entry, entry, plain_name
 from boot_stages.schema import Undecodable
 from boot_stages.value import Value
 
@@ -75,7 +75,10 @@ def due_modules(items: Sequence[object]) -> tuple[list[Due], list[str]]:
         name, frequency = _name_and_frequency(item)
         found = entry(name)
         if found is None:
-            warnings.append(f"Could not find module named {name}")
+            if plain_name(name) in REMOVED:
+                LOG.info("Module %s is gone: it is left out", name)
+            else:
+                warnings.append(f"Could not find module named {name}")
             continue
         if frequency and frequency not in FREQUENCIES:
             warnings.append(f"Module {name} has an unknown frequency {frequency}; its own is used")
@@ -149,11 +152,15 @@ def _why_skipped(
     found = due.entry
     if found.activated_by and not any(key in config for key in found.activated_by):
         return f"no key of it is set ({', '.join(found.activated_by)})"
-    if found.families and facts.distro.family not in found.families and found.name not in unverified:
+    if found.families and found.name not in unverified and not _is_for(found.families, facts):
         return f"it is for {', '.join(found.families)}, this is {facts.distro.name}"
     if due.frequency != ALWAYS and journal.has_run(found.name, due.frequency):
         return f"previously ran ({due.frequency})"
     return ""
+
+
+def _is_for(families: Sequence[str], facts: Facts) -> bool:
+    return facts.distro.family in families or facts.distro.name in families
 
 
 def plan_module(

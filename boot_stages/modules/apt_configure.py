@@ -128,6 +128,8 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     apt = config.apt
     if facts.which("apt-get") is None:
         return (note("apt-get is not installed: nothing to configure"),)
+    if apt == AptKeys() and "package_mirrors" not in facts.system_info:
+        return (*_setting(PROXY_FILE, "", facts), *_setting(CONF_FILE, "", facts))
     os_release = parse_os_release(facts.read_text("/etc/os-release") or "")
     release = os_release.get("VERSION_CODENAME", "") or _lsb_codename(facts)
     arch = architecture(facts)

@@ -52,7 +52,7 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
             f"-----END SSH HOST KEY FINGERPRINTS-----\n{RULER}\n"
         )
         argv = ("logger", "-p", "user.info", "-t", "cloud-init")
-        actions.append(RunCommand(argv, stdin=text.encode(), on_failure=WARN))
+        actions.append(RunCommand(argv, stdin=text.encode(), optional=True, on_failure=WARN))
     if shown:
         lines = "".join(f"{line}\n" for line in shown)
         actions.append(

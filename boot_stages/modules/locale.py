@@ -41,7 +41,15 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     path = config.locale_configfile or FILES[facts.distro.family]
     current = _current(path, facts)
     wanted = config.locale if config.locale not in {"", "true"} else current or DEFAULT
-    return () if wanted == current else _PLANS[facts.distro.family](wanted, path, facts)
+    if wanted == current:
+        return ()
+    plan_ = _PLANS[facts.distro.family](wanted, path, facts)
+    # Nobody asked for the default: a guest without the tools stays as it is.
+    return plan_ if config.locale else tuple(_optional(action) for action in plan_)
+
+
+def _optional(action: Action) -> Action:
+    return action.replace(optional=True) if isinstance(action, RunCommand) else action
 
 
 def _current(path: str, facts: Facts) -> str:

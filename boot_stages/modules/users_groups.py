@@ -12,7 +12,7 @@ from boot_stages.account_tools import AccountTools
 from boot_stages.accounts import Group, UserKeys, image_default_user, wanted_groups, wanted_users
 from boot_stages.actions import GO_ON, AppendFile, Fail, MakeDirectory, Report, WriteFile, note, warn
 from boot_stages.module import Module
-from boot_stages.schema import ANY, Fault, Keys, key, with_schema
+from boot_stages.schema import ANY, Fault, Keys, Kind, key
 from boot_stages.ssh_keys import authorize
 from boot_stages.ssh_redirect import redirected
 from boot_stages.version import VERSION
@@ -25,13 +25,22 @@ if TYPE_CHECKING:
 SUDOERS = "/etc/sudoers.d/90-cloud-init-users"
 GOOD_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?\Z", re.IGNORECASE)
 
-_ONE_USER = {
-    "oneOf": [
-        {"type": "string"},
-        {"type": "array", "items": {"type": "string"}},
-        {"type": "object"},
-    ]
-}
+_MEMBERS = {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
+_GROUPS = Kind({"patternProperties": {"^.+$": _MEMBERS}, "additionalProperties": False}, ANY.read)
+_USERS = Kind(
+    lambda: {
+        "type": ["string", "array", "object"],
+        "items": {
+            "oneOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}},
+                UserKeys.schema(),
+            ]
+        },
+    },
+    ANY.read,
+)
+_USER = Kind(lambda: {"oneOf": [{"type": "string"}, UserKeys.schema()]}, ANY.read)
 
 
 class Config(Keys):
@@ -39,17 +48,17 @@ class Config(Keys):
 
     groups: object = key(
         "Groups to make: names, or a name with its members.",
-        with_schema(ANY, {"type": ["string", "object", "array"]}),
+        _GROUPS,
         default=(),
     )
     users: object = key(
         "Users to make: names, or maps of the keys below; `default` is the image's own user.",
-        with_schema(ANY, {"type": ["string", "array", "object"], "items": _ONE_USER}),
+        _USERS,
         default=(),
     )
     user: object = key(
         "Changes to the default user.",
-        with_schema(ANY, {"oneOf": [{"type": "string"}, {"type": "object"}]}),
+        _USER,
         default=None,
         deprecated="Use 'users' instead.",
     )

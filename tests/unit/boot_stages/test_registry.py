@@ -6,15 +6,17 @@ from typing import Any
 import pytest
 
 import boot_stages.modules
+from boot_stages.later import LATER
 from boot_stages.module import FREQUENCIES
-from boot_stages.registry import BY_NAME, MODULES, entry
+from boot_stages.registry import BY_NAME, MODULES, Later, entry, known_keys, nearest_key, readers
 from boot_stages.stages import DEFAULT_MODULES
 
 FILES = {path.stem for path in Path(boot_stages.modules.__file__).parent.glob("*.py")} - {"__init__"}
 
 
 def test_every_file_is_in_the_table_and_every_row_has_a_file() -> None:
-    assert {row.name for row in MODULES} == FILES
+    assert {row.name for row in MODULES if not isinstance(row, Later)} == FILES
+    assert {row.name for row in MODULES if isinstance(row, Later)} == set(LATER)
     assert len(BY_NAME) == len(MODULES)
 
 
@@ -36,3 +38,15 @@ def test_every_module_stands_in_one_default_list() -> None:
 def test_entry_takes_every_spelling() -> None:
     assert entry("cc_write_files.py") is entry("write-files") is BY_NAME["write_files"]
     assert entry("nothing") is None
+
+
+def test_ga_p13_an_unknown_key_has_a_nearest_known_one() -> None:
+    assert nearest_key("write_file") == "write_files"
+    assert nearest_key("ssh_authorised_keys") == "ssh_authorized_keys"
+    assert nearest_key("qqqqqq") == ""
+    assert {"runcmd", "merge_how", "ca-certs", "snap"} <= known_keys()
+
+
+def test_keys_that_no_module_of_a_list_reads() -> None:
+    found = readers(["runcmd", "hostname", "snap"], ["runcmd", "set_hostname", "update_hostname", "nope"])
+    assert found == {"runcmd": ("runcmd",), "hostname": ("set_hostname", "update_hostname"), "snap": ()}

@@ -11,13 +11,13 @@ import contextlib
 import socket
 import struct
 from dataclasses import replace
-from typing import cast
+from typing import NamedTuple, TypeAlias, cast
 
 from aiohttp import web
 
 from metadata_server import wishes
 from metadata_server.answers import Answer
-from metadata_server.caller import IDENTITY_HEADERS, foreign_headers, identify
+from metadata_server.caller import Caller, foreign_headers, identify
 from metadata_server.faults import Script
 from metadata_server.http import NOT_FOUND, Request, Response, error
 from metadata_server.listener import Listener, Mode
@@ -27,7 +27,6 @@ from metadata_server.protocol import SENT_AND_CLOSE, SENT_AND_ON, GuestProtocol
 from metadata_server.responder import (
     MAX_BODY_BYTES,
     MAX_GET_BODY_BYTES,
-    TOKEN_HEADER,
     Context,
     MintToken,
     Outcome,
@@ -38,9 +37,21 @@ from metadata_server.responder import (
 )
 from metadata_server.services import Services
 
-# A request with one of these is not a plain one: the rules look at it each time.
-_SPECIAL = ("If-None-Match", TOKEN_HEADER, *IDENTITY_HEADERS)
+# A request with one of these is looked at by the rules each time.
+_SPECIAL = frozenset({"if-none-match", "content-length", "transfer-encoding", "expect"})
+_KNOWN_HEADER_SETS = 4096
+_KNOWN_PEERS = 65_536
 _WITHOUT_CALLER = ("/", "/ec2")
+
+
+RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+
+class Known(NamedTuple):
+    """What a set of headers means: the caller (None: the connection says it), and headers to warn about."""
+
+    caller: Caller | None
+    foreign: tuple[str, ...]
 
 
 class Endpoint:
@@ -51,27 +62,44 @@ class Endpoint:
         self._listener = listener
         self._context = context
         self._catalogue = services.instances
-        self._claim_is_fixed = (
-            listener.mode in (Mode.SOURCE_IP, Mode.MAC, Mode.SOCKET) and not listener.trusted_proxies
-        )
+        # Where the connection alone says who asks: what it said, by the peer's address.
+        self._by_peer = listener.mode in (Mode.SOURCE_IP, Mode.SOCKET) and not listener.trusted_proxies
+        self._peers: dict[str | None, Caller] = {}
+        self._known: dict[RawHeaders, Known] = {}
 
     async def handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         """aiohttp's handler: every request of the listener comes through here."""
         protocol = cast(GuestProtocol, raw.protocol)
-        started_s = self._services.monotonic()
-        if protocol.caller is not None and raw.method == "GET" and self._is_plain(raw):
-            tree = self._catalogue.find(protocol.caller.claim)
-            ready = None if tree is None else cast(Answer | None, tree.ready.get(raw.raw_path))
-            if ready is not None and self._services.limiter.allows(protocol.caller.claim, started_s):
-                return self._send(raw, ready, tree, started_s)
-        return await self._answer(raw, protocol, started_s)
+        services = self._services
+        started_s = services.monotonic()
+        known = self._known.get(raw.raw_headers) if raw.method == "GET" else None
+        caller = None if known is None else known.caller or self._peers.get(protocol.source)
+        if known is None or caller is None:
+            return await self._answer(raw, protocol, started_s)
+        if known.foreign:
+            services.warn_foreign(protocol.source or self._listener.address, known.foreign, started_s)
+        tree = self._catalogue.find(caller.claim)
+        ready = None if tree is None else cast(Answer | None, tree.ready.get(raw.raw_path))
+        if tree is None or ready is None or caller.tenant not in (None, tree.instance.project_id):
+            return await self._answer(raw, protocol, started_s)
+        if not services.limiter.allows(caller.claim, started_s):
+            return await self._finish(raw, error(429, Retry_After="1"), tree, started_s)
+        return self._send(raw, ready, tree, started_s)
 
-    def _is_plain(self, raw: web.BaseRequest) -> bool:
-        headers = raw.headers
-        hosts = self._context.hosts
-        if hosts is not None and headers.get("Host") not in hosts:
-            return False  # perhaps with a port: the rules take it apart
-        return not raw.can_read_body and not any(name in headers for name in _SPECIAL)
+    def _learn(self, raw: web.BaseRequest, caller: Caller) -> None:
+        """Remember that these headers say nothing but who asks: clients send the same ones each time."""
+        if not self._by_peer and self._listener.mode not in (Mode.PROXY, Mode.LB):
+            return
+        headers = raw.raw_headers
+        names = {name.decode("latin-1").lower() for name, _ in headers}
+        if names & _SPECIAL or "host" not in names:
+            return
+        if len(self._known) >= _KNOWN_HEADER_SETS:
+            self._known.clear()
+        request = Request("GET", "/", _lower(raw))
+        self._known[headers] = Known(
+            None if self._by_peer else caller, foreign_headers(self._listener, request)
+        )
 
     async def _answer(
         self, raw: web.BaseRequest, protocol: GuestProtocol, started_s: float
@@ -84,9 +112,10 @@ class Endpoint:
         if isinstance(body, Response):
             outcome = body
         else:
-            headers = tuple((name.lower(), value) for name, value in raw.headers.items())
-            request = Request(raw.method, raw.raw_path, headers, body)
-            tree, outcome = self._decide(request, protocol, started_s)
+            request = Request(raw.method, raw.raw_path, _lower(raw), body)
+            tree, outcome, caller = self._decide(request, protocol, started_s)
+            if caller is not None and isinstance(outcome, Send):
+                self._learn(raw, caller)
             if isinstance(outcome, MintToken):
                 _limit_hops(raw, outcome.hop_limit)
         answer = outcome if isinstance(outcome, (Response, Send)) else await self._fulfil(outcome, tree)
@@ -95,29 +124,33 @@ class Endpoint:
     async def _fulfil(self, wish: Wish, tree: Tree | None) -> Response | Send:
         return NOT_FOUND if tree is None else await wishes.carry_out(wish, tree, self._services)
 
-    def _decide(self, request: Request, protocol: GuestProtocol, now_s: float) -> tuple[Tree | None, Outcome]:
+    def _decide(
+        self, request: Request, protocol: GuestProtocol, now_s: float
+    ) -> tuple[Tree | None, Outcome, Caller | None]:
         """Who asks, then what the rules say."""
         wall_s = self._services.wall_time()
         try:
             path = normal(request.target) or "/?"
         except BadPath:
-            return None, error(400)
+            return None, error(400), None
         self._warn_foreign(request, protocol, now_s)
         if path in _WITHOUT_CALLER:
-            return None, respond(request, None, wall_s, self._context)
-        caller = identify(self._listener, protocol.connection, request, path)
+            return None, respond(request, None, wall_s, self._context), None
+        caller = identify(self._listener, protocol.connection(), request, path)
         if isinstance(caller, Response):
-            return None, caller
-        if self._claim_is_fixed:
-            protocol.caller = caller
+            return None, caller, None
+        if self._by_peer:
+            if len(self._peers) >= _KNOWN_PEERS:
+                self._peers.clear()
+            self._peers[protocol.source] = caller
         tree = self._catalogue.find(caller.claim)
-        if tree is not None and caller.tenant is not None and caller.tenant != tree.instance.project_id:
+        if tree is not None and caller.tenant not in (None, tree.instance.project_id):
             tree = None  # 404 and not 403, so that ids cannot be probed (ID-5)
         if tree is not None and not self._services.limiter.allows(caller.claim, now_s):
-            return tree, error(429, Retry_After="1")
+            return tree, error(429, Retry_After="1"), caller
         if caller.path is not None:
             request = replace(request, target=_with_query(caller.path, request.target))
-        return tree, respond(request, tree, wall_s, self._context)
+        return tree, respond(request, tree, wall_s, self._context), caller
 
     async def _finish(
         self, raw: web.BaseRequest, outcome: Response | Send, tree: Tree | None, started_s: float
@@ -174,7 +207,8 @@ class Endpoint:
         self, raw: web.BaseRequest, answer: Answer, tree: Tree | None, started_s: float
     ) -> web.StreamResponse:
         """Put one answer on the wire in one write."""
-        keep_alive = raw.keep_alive and not answer.close and not cast(GuestProtocol, raw.protocol).is_over
+        protocol = cast(GuestProtocol, raw.protocol)
+        keep_alive = raw.keep_alive and not answer.close and not protocol.is_over
         services = self._services
         end = services.tail(keep_alive=keep_alive, http_1_0=raw.version.minor == 0)
         transport = raw.transport
@@ -212,7 +246,7 @@ class Endpoint:
     def _warn_foreign(self, request: Request, protocol: GuestProtocol, now_s: float) -> None:
         foreign = foreign_headers(self._listener, request)
         if foreign:
-            self._services.warn_foreign(protocol.connection.peer or self._listener.address, foreign, now_s)
+            self._services.warn_foreign(protocol.source or self._listener.address, foreign, now_s)
 
 
 def _http_fault(raw: web.BaseRequest) -> Response | None:
@@ -223,6 +257,10 @@ def _http_fault(raw: web.BaseRequest) -> Response | None:
     if raw.headers.get("Expect", "100-continue").lower() != "100-continue":
         return error(417, close=True)
     return None
+
+
+def _lower(raw: web.BaseRequest) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in raw.headers.items())
 
 
 def _with_query(path: str, target: str) -> str:

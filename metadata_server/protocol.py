@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
 from metadata_server.answers import Writer, tail
-from metadata_server.caller import Caller, Connection
+from metadata_server.caller import Connection
 from metadata_server.http import Response, error
 
 LOG = logging.getLogger("metadata_server")
@@ -60,29 +60,33 @@ SENT_AND_CLOSE = Sent(keep_alive=False)
 
 
 class GuestProtocol(web.RequestHandler):
-    """One connection. `connection` and `caller` are what identification found out about it."""
+    """One connection. `source` is the peer's address, None on a unix socket."""
 
-    __slots__ = ("_asked_bytes", "_head_bytes", "_source", "caller", "connection", "ended", "guard")
+    __slots__ = ("_asked_bytes", "_head_bytes", "ended", "guard", "source")
 
     def __init__(self, guard: GuestServer, **kwargs: Any) -> None:
         super().__init__(guard, **kwargs)
         self.guard = guard
-        self.connection = Connection()
-        self.caller: Caller | None = None
         self.ended = False
         self._asked_bytes = self._head_bytes = 0
-        self._source: str | None = None
+        self.source: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("peername")
-        local = transport.get_extra_info("sockname")
         if isinstance(peer, tuple):
-            self._source = peer[0]
-            self.connection = Connection(peer[0], local[1], self.guard.mac_of(peer[0]))
-        if not self.guard.admit(self, self._source):
+            self.source = peer[0]
+        if not self.guard.admit(self, self.source):
             transport.abort()  # type: ignore[attr-defined]  # a transport of a stream
             return
         super().connection_made(transport)
+
+    def connection(self) -> Connection:
+        """What identification may know of this connection."""
+        transport = self.transport
+        if self.source is None or transport is None:
+            return Connection()
+        local = transport.get_extra_info("sockname")
+        return Connection(self.source, local[1], self.guard.mac_of(self.source))
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's never keeps a half-closed connection
         """The client has asked all it wants: what it asked is still answered, then the connection ends."""
@@ -95,7 +99,7 @@ class GuestProtocol(web.RequestHandler):
         return self.ended and not self._messages
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.guard.forget(self, self._source)
+        self.guard.forget(self, self.source)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -142,7 +146,7 @@ class GuestProtocol(web.RequestHandler):
         else:
             large = isinstance(exc, LineTooLong) and self._asked_bytes > self.guard.limits.head_bytes
             response = error(431 if large else 400, close=True)
-            self.guard.log_refused(self._source, "not an HTTP request", type(exc).__name__)
+            self.guard.log_refused(self.source, "not an HTTP request", type(exc).__name__)
         self.refuse(response)
         return SENT_AND_CLOSE
 
@@ -167,7 +171,7 @@ class GuestServer(web.Server):
         self.wall_time = wall_time
         self.slow: dict[GuestProtocol, float] = {}
         self._refused = refused
-        self._per_source: Counter[str] = Counter()
+        self._per_source: dict[str, int] = {}
         self._open = 0
         self._stalled: dict[asyncio.Transport, tuple[int, float]] = {}
         self._logged_at = 0.0
@@ -195,13 +199,15 @@ class GuestServer(web.Server):
     def admit(self, protocol: GuestProtocol, source: str | None) -> bool:
         """Whether one more connection fits, in all and from this source (MS-H08)."""
         self._open += 1
+        limits = self.limits
+        crowded = self._open > limits.connections
         if source is not None:
-            self._per_source[source] += 1
-        crowded = source is not None and self._per_source[source] > self.limits.connections_per_source
-        if self._open > self.limits.connections or crowded:
+            count = self._per_source[source] = self._per_source.get(source, 0) + 1
+            crowded = crowded or count > limits.connections_per_source
+        if crowded:
             self._refused[0] += 1
             return False
-        self.slow[protocol] = self._loop.time() + self.limits.request_s
+        self.slow[protocol] = self._loop.time() + limits.request_s
         return True
 
     def forget(self, protocol: GuestProtocol, source: str | None) -> None:

@@ -13,6 +13,8 @@ from configdrive.tree import plant
 
 # FAT cannot store an earlier day, and one default for all formats is easier to explain.
 DEFAULT_DATE_S = 315_532_800  # 1980-01-01
+LAST_DATE_S = 4_354_819_199  # the end of 2107, the last year of FAT
+_DATE_REMEDY = f"Give seconds since 1970, 0 to {LAST_DATE_S}"
 
 
 class Format(enum.Enum):
@@ -54,8 +56,9 @@ def parts(
     """As `build`: the used bytes and the size of the image; between them are zeros."""
     root = plant(tree)
     _check_label(label, format)
-    if date_s is None:
-        date_s = source_date_s()
+    date_s = _source_date_s() if date_s is None else date_s
+    if not 0 <= date_s <= LAST_DATE_S:
+        raise UnbuildableTree("SOURCE_DATE_EPOCH", f"{date_s} is no date that a drive can bear", _DATE_REMEDY)
     if format is Format.VFAT:
         if not 1 <= size_mib <= VFAT_MIB:
             raise UnbuildableTree("/", f"a vfat drive of {size_mib} MiB", f"Choose 1 to {VFAT_MIB} MiB")
@@ -70,18 +73,20 @@ def parts(
 
 def _check_label(label: str, format: Format) -> None:  # noqa: A002 -- as build
     longest = LONGEST_LABEL[format]
-    if not label or len(label) > longest or not label.isascii() or not label.isprintable():
+    if (
+        not label
+        or len(label) > longest
+        or not label.isascii()
+        or not label.isprintable()
+        or label != label.strip()
+    ):
         problem = f"the label {label!r} is not 1 to {longest} printable ASCII characters"
         raise UnbuildableTree("label", problem, "Use 'config-2' for OpenStack, 'cidata' for NoCloud")
 
 
-def source_date_s() -> int:
+def _source_date_s() -> int:
     """Seconds since 1970 from SOURCE_DATE_EPOCH, else DEFAULT_DATE_S. Raises UnbuildableTree."""
-    text = os.environ.get("SOURCE_DATE_EPOCH")
-    if not text:
-        return DEFAULT_DATE_S
-    if not text.isascii() or not text.isdecimal():
-        raise UnbuildableTree(
-            "SOURCE_DATE_EPOCH", "it is not a whole number", "Set it to seconds since 1970, or unset it"
-        )
+    text = os.environ.get("SOURCE_DATE_EPOCH") or str(DEFAULT_DATE_S)
+    if not text.isascii() or not text.isdecimal() or len(text) > 20:
+        raise UnbuildableTree("SOURCE_DATE_EPOCH", "it is not a whole number", _DATE_REMEDY)
     return int(text)

@@ -21,29 +21,38 @@ VERSION = ";1"
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
     """Name -> plain name without version; different names stay different, also when case is ignored."""
-    taken: set[str] = set()
-    return {name: _unique(_PLAIN_UNSAFE.sub("_", name), _PLAIN_LONGEST, taken) for name in names}
+    unique = _Unique(_PLAIN_LONGEST)
+    return {name: unique.name(_PLAIN_UNSAFE.sub("_", name)) for name in names}
 
 
 def joliet_names(names: Iterable[str]) -> dict[str, str]:
     """Name -> Joliet name without version; different names stay different, also when case is ignored."""
-    taken: set[str] = set()
-    return {name: _unique(_JOLIET_UNSAFE.sub("_", name), _JOLIET_LONGEST, taken) for name in names}
+    unique = _Unique(_JOLIET_LONGEST)
+    return {name: unique.name(_JOLIET_UNSAFE.sub("_", name)) for name in names}
 
 
-def _unique(name: str, longest: int, taken: set[str]) -> str:
-    candidate = _cut(name, longest)
-    number = 0
-    while candidate.casefold() in taken:
-        number += 1
-        suffix = f"_{number}"
-        candidate = _cut(name, longest - len(suffix)) + suffix
-    taken.add(candidate.casefold())
-    return candidate
+class _Unique:
+    """Names of one directory, each at most `longest` UTF-16 units and none given out twice."""
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._taken: set[str] = set()
+        self._next: dict[str, int] = {}
+
+    def name(self, name: str) -> str:
+        """`name` cut to length, with a number at the end where that is taken."""
+        short = candidate = _cut(name, self._longest)
+        while candidate.casefold() in self._taken:
+            number = self._next[short] = self._next.get(short, 0) + 1
+            suffix = f"_{number}"
+            candidate = _cut(short, self._longest - len(suffix)) + suffix
+        self._taken.add(candidate.casefold())
+        return candidate
 
 
 def _cut(name: str, longest: int) -> str:
     """At most `longest` UTF-16 units of `name`, whole characters."""
+    name = name[:longest]
     while len(name.encode("utf-16-be")) > 2 * longest:
-        name = name[: max(longest, len(name) // 2)] if len(name) > longest else name[:-1]
+        name = name[:-1]
     return name

@@ -25,7 +25,7 @@ def encode_names(path: str, names: Iterable[str]) -> dict[str, bytes]:
     `path` is their directory, for the error. Raises UnbuildableTree for names FAT cannot tell apart or hold.
     """
     folded: set[str] = set()
-    shorts: set[bytes] = set()
+    shorts = _ShortNames()
     encoded = {}
     for name in names:
         inner = f"{path}/{name}" if path else name
@@ -35,8 +35,7 @@ def encode_names(path: str, names: Iterable[str]) -> dict[str, bytes]:
                 inner, "FAT does not tell it from another name in other case", "Rename one of them"
             )
         folded.add(name.upper())
-        short = _short_form(name, shorts)
-        shorts.add(short)
+        short = shorts.take(name)
         # Also for an upper-case 8.3 name: readers show such a name in lower case if it stands alone.
         encoded[name] = _long_entries(name, short) + short
     return encoded
@@ -52,22 +51,32 @@ def _check(name: str, path: str) -> None:
         )
 
 
-def _short_form(name: str, taken: set[bytes]) -> bytes:
-    """The 8.3 name: the name itself in upper case where it fits, else `SIX~1.EXT`."""
-    stem, _, extension = name.upper().lstrip(".").rpartition(".")
-    if not stem:
-        stem, extension = extension, ""
-    base, end = _SHORT_UNSAFE.sub("_", stem), _SHORT_UNSAFE.sub("_", extension)[:3]
-    exact = base.ljust(8) + end.ljust(3)
-    if len(base) <= 8 and _short_text(exact.encode()) == name.upper() and exact.encode() not in taken:
-        return exact.encode()
-    number = 0
-    while True:
-        number += 1
-        tail = f"~{number}"
-        short = ((base[: 8 - len(tail)] + tail).ljust(8) + end.ljust(3)).encode()
-        if short not in taken:
-            return short
+class _ShortNames:
+    """The 8.3 names of one directory."""
+
+    def __init__(self) -> None:
+        self._taken: set[bytes] = set()
+        self._next: dict[str, int] = {}
+
+    def take(self, name: str) -> bytes:
+        """The name itself in upper case where it fits and is free, else `SIX~1.EXT`."""
+        stem, _, extension = name.upper().lstrip(".").rpartition(".")
+        if not stem:
+            stem, extension = extension, ""
+        base, end = _SHORT_UNSAFE.sub("_", stem), _SHORT_UNSAFE.sub("_", extension)[:3].ljust(3)
+        short = f"{base:8}{end}".encode()
+        if len(base) > 8 or _short_text(short) != name.upper() or short in self._taken:
+            short = self._numbered(base[:6], end)
+        self._taken.add(short)
+        return short
+
+    def _numbered(self, base: str, end: str) -> bytes:
+        while True:
+            number = self._next[base] = self._next.get(base, 0) + 1
+            tail = f"~{number}"
+            short = f"{base[: 8 - len(tail)] + tail:8}{end}".encode()
+            if short not in self._taken:
+                return short
 
 
 def _short_text(short: bytes) -> str:

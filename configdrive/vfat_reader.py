@@ -24,9 +24,9 @@ _FREE, _END = 0xE5, 0x00
 
 
 class Layout:
-    """Where everything is, by the boot sector. Raises DamagedDrive, TruncatedDrive, DriveLimit."""
+    """Where everything is, by the boot sector."""
 
-    def __init__(self, boot: bytes, image: Image) -> None:
+    def __init__(self, boot: bytes) -> None:
         self.sector = _word(boot, 11)
         self.cluster = self.sector * boot[13]
         reserved = _word(boot, 14)
@@ -46,9 +46,9 @@ class Layout:
         self.root_cluster = _long(boot, 44) if self.bits == 32 else 0
         extended = 64 if self.bits == 32 else 36
         self.label = _label(boot[extended + 7 : extended + 18]) if boot[extended + 2] == 0x29 else None
-        self._check(image)
 
-    def _check(self, image: Image) -> None:
+    def check(self, image: Image) -> None:
+        """Raises DriveLimit, TruncatedDrive, DamagedDrive where it cannot be the layout of `image`."""
         if self.size > image.limits.image_bytes:
             raise DriveLimit(BOOT, 19, "image_bytes", image.limits.image_bytes)
         if self.size > image.size:
@@ -63,15 +63,11 @@ class Table:
     """The file allocation table: which cluster follows which. No cluster is handed out twice."""
 
     def __init__(self, image: Image, layout: Layout) -> None:
-        copies = [
-            image.read(layout.fat_at + number * layout.fat_bytes, layout.fat_bytes, "file allocation table")
-            for number in range(layout.copies)
-        ]
         used = -(-(layout.clusters + 2) * layout.bits // 8)
-        for number, copy in enumerate(copies):
-            if copy[:used] != copies[0][:used]:
-                offset = layout.fat_at + number * layout.fat_bytes
-                raise DamagedDrive("file allocation table", offset, "its copies differ")
+        starts = [layout.fat_at + number * layout.fat_bytes for number in range(layout.copies)]
+        copies = [image.read(start, used, "file allocation table") for start in starts]
+        if copies[-1] != copies[0]:
+            raise DamagedDrive("file allocation table", starts[-1], "its copies differ")
         if copies[0][0] != layout.media:
             raise DamagedDrive(
                 "file allocation table", layout.fat_at, "it does not begin with the media byte"
@@ -131,8 +127,11 @@ def is_vfat(image: Image) -> bool:
 
 
 def label(image: Image) -> str | None:
-    """The label of the root directory, else of the boot sector; reads the root directory's first part."""
-    layout = Layout(image.read(0, 512, BOOT), image)
+    """The label of the root directory, else of the boot sector; reads the root directory's first part.
+
+    The limits on size do not hold here: that a disk is too large is said when it is read.
+    """
+    layout = Layout(image.read(0, 512, BOOT))
     if layout.bits == 32:
         start = layout.data_at + (layout.root_cluster - 2) * layout.cluster
         root = image.read_directory(start, layout.cluster, "root directory")
@@ -143,7 +142,8 @@ def label(image: Image) -> str | None:
 
 def read(image: Image, harvest: Harvest) -> tuple[str | None, str]:
     """Put every file into `harvest`. Returns the label and where names came from. Raises DriveError."""
-    layout = Layout(image.read(0, 512, BOOT), image)
+    layout = Layout(image.read(0, 512, BOOT))
+    layout.check(image)
     walk = _Walk(image, layout, harvest)
     root_label = walk.run()
     return root_label or layout.label, "8.3" if walk.has_only_short_names else "long"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+import time
 from pathlib import Path
 
 import pycdlib
@@ -144,7 +145,42 @@ def test_cd_12_one_path_twice_is_refused() -> None:
     assert reader.read_bytes(builder.build({"d/A": b"x", "d/a": b"y"})).tree == {"d/A": b"x", "d/a": b"y"}
 
 
-@pytest.mark.parametrize("label", ["", "a" * 17, "ü", "a\nb"])
+@pytest.mark.parametrize("text", ["yesterday", "-1", "4354819200", "9" * 5000, "1.5"])
+@pytest.mark.parametrize("filesystem", Format)
+def test_dates_that_no_drive_can_bear(text: str, filesystem: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", text)
+    with pytest.raises(UnbuildableTree, match="SOURCE_DATE_EPOCH"):
+        builder.build(TREE, format=filesystem)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "4354819199")
+    assert reader.read_bytes(builder.build({"a": b""}, format=filesystem)).tree == {"a": b""}
+
+
+@pytest.mark.parametrize("filesystem", Format)
+def test_thousands_of_names_that_are_cut_to_the_same_take_little_time(filesystem: Format) -> None:
+    tree = {"d/" + "n" * 70 + str(number): b"" for number in range(9_000)}
+    started = time.monotonic()
+    image = builder.build(tree, format=filesystem)
+    assert time.monotonic() - started < 5
+    assert reader.read_bytes(image).tree == tree
+
+
+def test_the_label_of_a_disk_that_is_too_large_is_still_known(tmp_path: Path) -> None:
+    """Its reader says why it is refused; without the label it would not even be looked at."""
+    image = bytearray(builder.build(TREE, "cidata", Format.VFAT))
+    image[32:36] = (250_000).to_bytes(4, "little")  # sectors: 122 MiB
+    (tmp_path / "stick").write_bytes(image)
+    assert reader.label(tmp_path / "stick") == "cidata"
+    with pytest.raises(DriveLimit, match="the limit `image_bytes`"):
+        reader.read(tmp_path / "stick")
+
+
+def test_cd_15_a_file_that_changes_while_it_is_read_is_an_error() -> None:
+    """The kernel's own files claim to be empty and are not: what a growing file looks like."""
+    with pytest.raises(DamagedDrive, match="it changed while it was read"):
+        reader.read("/proc/self/fdinfo")
+
+
+@pytest.mark.parametrize("label", ["", "a" * 17, "ü", "a\nb", " a", "a "])
 def test_labels_that_no_drive_can_have(label: str) -> None:
     with pytest.raises(UnbuildableTree, match="label"):
         builder.build(TREE, label)

@@ -10,7 +10,10 @@ from boot_stages.registry import MODULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import Any
+
+    from boot_stages.registry import Entry
 
     Schema = dict[str, Any]
 
@@ -94,6 +97,7 @@ _REPORTING: Schema = {
                 _handler("log", {"level": _LEVEL}),
                 _handler("print", {}),
                 _handler("webhook", _WEBHOOK, "endpoint"),
+                _handler("signal", _WEBHOOK, "endpoint"),  # ours: OpenStack's wait conditions
                 _handler(
                     "hyperv", {"kvp_file_path": _TEXT, "event_types": {"type": "array", "items": _TEXT}}
                 ),
@@ -115,31 +119,42 @@ _MADE: list[Schema] = []
 def schema() -> Schema:
     """The schema, draft 4. Do not change what is returned: it is the same every time."""
     if not _MADE:
-        properties: Schema = {}
-        for entry in MODULES:
-            properties.update(entry.load().config.schema()["properties"])
-        lists = _module_lists()
-        properties.update(
-            {
-                "cloud_init_modules": lists,
-                "cloud_config_modules": lists,
-                "cloud_final_modules": lists,
-                "launch-index": {"type": "integer"},
-                "merge_how": _MERGE,
-                "merge_type": _MERGE,
-                "migrate": {},
-                "output": _OUTPUT,
-                "reporting": _REPORTING,
-                "system_info": {
-                    "type": "object",
-                    "deprecated": True,
-                    "deprecated_description": "It belongs into the image's cloud.cfg.",
-                },
-                "version": {},
-            }
-        )
-        _MADE.append({"type": "object", "properties": properties, "additionalProperties": False})
+        _MADE.append(schema_of(MODULES))
     return _MADE[0]
+
+
+def schema_for(config: Mapping[object, object]) -> Schema:
+    """As much of the schema as this config needs: only the modules that know one of its keys are imported."""
+    return schema_of(entry for entry in MODULES if any(name in config for name in entry.keys))
+
+
+def schema_of(entries: Iterable[Entry]) -> Schema:
+    """The agent's own keys and those of some modules. Several modules may declare a key: alike."""
+    properties = _base_properties()
+    for entry in entries:
+        properties.update(entry.load().config.schema()["properties"])
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _base_properties() -> Schema:
+    lists = _module_lists()
+    return {
+        "cloud_init_modules": lists,
+        "cloud_config_modules": lists,
+        "cloud_final_modules": lists,
+        "launch-index": {"type": "integer"},
+        "merge_how": _MERGE,
+        "merge_type": _MERGE,
+        "migrate": {},
+        "output": _OUTPUT,
+        "reporting": _REPORTING,
+        "system_info": {
+            "type": "object",
+            "deprecated": True,
+            "deprecated_description": "It belongs into the image's cloud.cfg.",
+        },
+        "version": {},
+    }
 
 
 def key_faults(config: object) -> list[tuple[str, str]]:

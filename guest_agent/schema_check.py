@@ -6,16 +6,13 @@ Source: guest-agent.md 5.4.
 
 from __future__ import annotations
 
-from boot_stages import registry
+from boot_stages.cloud_config_schema import schema_for
 from boot_stages.log import logger
 from boot_stages.validate import deprecations_of, faults_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from boot_stages.registry import Entry
-    from boot_stages.schema import Schema
+    from collections.abc import Mapping
 
 LOG = logger("schema")
 
@@ -23,30 +20,6 @@ BOOT_WARNING = (
     "{kind} failed schema validation! You may run 'sudo cloud-init schema --system' to check the details."
 )
 BOOT_DEPRECATED = "Deprecated cloud-config provided: {list}"
-
-
-def schema_of(entries: Iterable[Entry]) -> Schema:
-    """The JSON schema of the agent's own keys and those of some modules.
-
-    A key of several modules has the schema of the first one that declares it.
-    """
-    from guest_agent.base_keys import BaseKeys
-
-    properties = dict(BaseKeys.schema()["properties"])
-    for entry in entries:
-        for name, inner in entry.load().config.schema()["properties"].items():
-            properties.setdefault(name, inner)
-    return {"type": "object", "properties": properties, "additionalProperties": False}
-
-
-def cloud_config_schema() -> Schema:
-    """The schema of a whole cloud-config."""
-    return schema_of(registry.MODULES)
-
-
-def schema_for(config: Mapping[object, object]) -> Schema:
-    """As much of the schema as this config needs: the modules that know one of its keys."""
-    return schema_of(entry for entry in registry.MODULES if any(name in config for name in entry.keys))
 
 
 def at_boot(config: dict[object, object]) -> None:

@@ -169,12 +169,11 @@ def _loaded(content: bytes, name: str) -> tuple[dict[object, object], Mapping[tu
 
 def cloud_config_faults(content: bytes, name: str) -> Found:
     """What the schema of all modules says. Raises Unusable, AgentError."""
-    from boot_stages.validate import deprecations_of, faults_of
-    from guest_agent.schema_check import cloud_config_schema
+    from boot_stages.cloud_config_schema import key_faults, schema
+    from boot_stages.validate import deprecations_of
 
     value, lines = _loaded(content, name)
-    schema = cloud_config_schema()
-    return Found(tuple(faults_of(value, schema)), tuple(deprecations_of(value, schema)), lines)
+    return Found(tuple(key_faults(value)), tuple(deprecations_of(value, schema())), lines)
 
 
 def network_faults(content: bytes, name: str) -> Found:

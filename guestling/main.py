@@ -23,6 +23,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: tuple[Command, ...] = (
+    Command("api", "guestling.api", "serve the OpenStack APIs: a small cloud in one process"),
     Command("boot", "guestling.boot", "boot an image, follow the agent, show its result"),
     Command("drive", "guestling.drive", "build, show, verify, compare and convert config drives"),
     Command("demo", "guestling.demo", "boot a guest end to end and show what happens"),

@@ -12,10 +12,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import placement, scheduler
+from spawner.compute.agent_events import AgentEvent
 from spawner.compute.node import ComputeNode
 from spawner.errors import Conflict, NotEnough, NoValidHost, SpawnerError
 from spawner.states import ACTIONS, PowerState, TaskState, VmState, why_refused
@@ -65,6 +67,7 @@ class Conductor:
         """Make the nodes known to placement, then recover what an earlier life left."""
         for node in self._nodes.values():
             await self._register(node)
+            node.on_report, node.on_end = self._guest_reported, self._guest_ended
         await self.recover()
 
     async def close(self) -> None:
@@ -378,6 +381,27 @@ class Conductor:
             found = PowerState.SHUTDOWN if power is None else power
             if (state, None, found) != (server.vm_state, server.task_state, server.power_state):
                 await self._finish(server.id, "instance.update", vm_state=state, power_state=found)
+
+    # --- what guests do ---------------------------------------------------------------------------------
+
+    async def _guest_reported(self, server_id: str, event: AgentEvent) -> None:
+        """Record what a guest's agent says: `guest.start`, `guest.finish`, `guest.result`."""
+        payload: dict[str, object] = msgspec.to_builtins(event)
+        kind = f"guest.{payload.pop('event', 'malformed')}"
+        async with self._store.write() as connection:
+            await events.record(connection, self._clock(), kind, server_id, None, payload)
+
+    async def _guest_ended(self, server_id: str) -> None:
+        """A guest powered off by itself: the server is stopped, unless something is being done to it."""
+        async with self._store.read() as connection:
+            server = await servers.get(connection, server_id)
+        if server.task_state is None:
+            await self._finish(
+                server_id,
+                "instance.power_off.end",
+                vm_state=VmState.STOPPED,
+                power_state=PowerState.SHUTDOWN,
+            )
 
     # --- what all of them do ----------------------------------------------------------------------------
 

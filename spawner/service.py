@@ -58,11 +58,11 @@ def token_key(directory: Path) -> bytes:
 
 
 async def open_cloud(
-    directory: Path, nodes: Sequence[ComputeNode], url: str, store_url: str | None = None
+    directory: Path, nodes: Sequence[ComputeNode], url: str, store: Store | None = None
 ) -> Cloud:
     """Open the cloud whose state is in a directory, making it at the first start."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    store = await open_store(store_url or str(directory / "spawner.db"))
+    store = store or await open_store(str(directory / "spawner.db"))
     await _first_start(store, directory, url)
     conductor = Conductor(store, nodes, clock=time.time, new_id=_new_id)
     await conductor.start()

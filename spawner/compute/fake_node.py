@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from spawner.compute.node import OnEnd, OnReport
 from spawner.errors import SpawnerError
 from spawner.placement import DISK_GB, MEMORY_MB, VCPU, Inventory
 from spawner.states import PowerState
@@ -27,6 +28,8 @@ class FakeNode:
         self.guests: dict[str, PowerState] = {}
         self.fail_spawn = ""
         self.spawn_takes_s = 0.0
+        self.on_report: OnReport | None = None
+        self.on_end: OnEnd | None = None
         self._has = {
             VCPU: Inventory(vcpus, allocation_ratio=4.0),
             MEMORY_MB: Inventory(memory_mib, reserved=512),

@@ -5,16 +5,27 @@ Each method is safe to repeat: the conductor may have been killed between asking
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
+from spawner.compute.agent_events import AgentEvent
 from spawner.placement import Inventory
 from spawner.states import PowerState
 from spawner.store.servers import Server
 
+OnReport = Callable[[str, AgentEvent], Awaitable[None]]
+OnEnd = Callable[[str], Awaitable[None]]
+
 
 class ComputeNode(Protocol):
-    """Runs servers by their id. Every method raises a SpawnerError with the reason when it cannot."""
+    """Runs servers by their id. Every method raises a SpawnerError with the reason when it cannot.
+
+    The conductor sets `on_report`, which is told what a guest's agent says, and `on_end`, which is told that
+    a guest ended by itself.
+    """
+
+    on_report: OnReport | None
+    on_end: OnEnd | None
 
     @property
     def name(self) -> str:

@@ -1,0 +1,80 @@
+"""Serve the OpenStack APIs: a small cloud in one process, for the real clients."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from guestling import output
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `guestling api`."""
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:8774",
+        metavar="ADDR:PORT",
+        help="where to listen (default: 127.0.0.1:8774)",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="where the cloud's state is kept (default: in the data directory)",
+    )
+    parser.add_argument(
+        "--store", metavar="URL", help="a database by SQLAlchemy URL instead of SQLite in --state"
+    )
+    parser.add_argument(
+        "--driver",
+        choices=("qemu", "fake"),
+        default="qemu",
+        help="what runs the servers: QEMU, or nothing at all (default: qemu)",
+    )
+    parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="offer an image of the local image store, such as tiny (repeat for more)",
+    )
+    output.add_format(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal ends it. Exit status 0 then, 1 when it cannot start, 2 for wrong arguments."""
+    import asyncio
+    import os
+
+    from image_harness.cloud import CloudOrder, serve
+    from image_harness.errors import HarnessError
+    from spawner.errors import SpawnerError
+
+    host, _, port = arguments.listen.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        output.complain(f"--listen: {arguments.listen!r} is not ADDR:PORT. Write for example 127.0.0.1:8774")
+        return 2
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    order = CloudOrder(
+        host=host.strip("[]"),
+        port=int(port),
+        state=(arguments.state or data / "guestling/cloud").absolute(),
+        store=arguments.store,
+        driver=arguments.driver,
+        images=tuple(arguments.image),
+    )
+
+    def ready(url: str, clouds: Path) -> None:
+        if arguments.format == "json":
+            output.print_json({"url": url, "clouds_yaml": str(clouds)})
+        else:
+            print(f"ready at {url}. In another terminal:\n")
+            print(f"  export OS_CLIENT_CONFIG_FILE={clouds} OS_CLOUD=guestling")
+            print("  openstack server list\n", flush=True)
+
+    try:
+        asyncio.run(serve(order, ready, output.complain))
+    except (SpawnerError, HarnessError, OSError) as error:
+        output.complain(error)
+        return 1
+    return 0

@@ -1,0 +1,162 @@
+"""The cloud in one process, with images of the local store: what `guestling api` runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiohttp import web
+from sqlalchemy import insert, select
+
+from image_harness import images, store
+from spawner.api.app import make_app
+from spawner.api.cloud import Cloud
+from spawner.compute.fake_node import FakeNode
+from spawner.compute.node import ComputeNode
+from spawner.compute.qemu import accelerator
+from spawner.compute.qemu.node import QEMU, QemuNode
+from spawner.images import HASH_ALGORITHM, ImageFiles
+from spawner.network import choose
+from spawner.service import open_cloud
+from spawner.store.engine import Store, open_store
+from spawner.store.tables import IMAGES, PROJECTS
+
+CHUNK = 1 << 20
+# An image that boots from its kernel and initramfs alone has a disk all the same: Nova knows no other.
+EMPTY_DISK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class CloudOrder:
+    """What `guestling api` was asked for."""
+
+    host: str
+    port: int
+    state: Path
+    driver: str
+    images: tuple[str, ...] = ()
+    store: str | None = None
+
+
+async def serve(order: CloudOrder, ready: Callable[[str, Path], None], say: Callable[[str], None]) -> None:
+    """Serve until TERM or INT. `ready(url, clouds_yaml)` is called when clients can connect.
+
+    Raises SpawnerError, HarnessError, OSError when it cannot start.
+    """
+    shown = f"[{order.host}]" if ":" in order.host else order.host
+    url = f"http://{shown}:{order.port}"
+    order.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    opened = await open_store(order.store or str(order.state / "spawner.db"))
+    node = _node(order, opened)
+    cloud = await open_cloud(order.state, [node], url, opened)
+    for name in order.images:
+        await offer(cloud, images.get(name, say).image)
+    runner = web.AppRunner(make_app(cloud), access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, order.host, order.port).start()
+        ready(url, order.state / "clouds.yaml")
+        await _until_signal()
+    finally:
+        await runner.cleanup()
+        await cloud.conductor.close()
+        if isinstance(node, QemuNode):
+            await node.close()
+        await opened.close()
+
+
+async def _until_signal() -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await ended.wait()
+
+
+def _node(order: CloudOrder, opened: Store) -> ComputeNode:
+    name = socket.gethostname()
+    if order.driver == "fake":
+        return FakeNode(name)
+    return QemuNode(
+        name,
+        order.state / "instances",
+        opened,
+        ImageFiles(order.state / "images"),
+        accelerator.probe(QEMU),
+        choose.probe(QEMU).backend,
+    )
+
+
+async def offer(cloud: Cloud, image: store.Image) -> None:
+    """Put an image of the local store into the cloud's image service, as an operator would.
+
+    Nova's way with a kernel of its own: two images of the kinds aki and ari, named by the disk's properties.
+    """
+    async with cloud.store.read() as connection:
+        known = (await connection.execute(select(IMAGES.c.id).where(IMAGES.c.name == image.name))).first()
+        project = (await connection.execute(select(PROJECTS.c.id).order_by(PROJECTS.c.created_at))).scalar()
+    if known is not None:
+        return
+    # A server stays up until it is stopped; an image booted for a test powers off when its agent is done.
+    cmdline = f"{image.manifest.cmdline} guestling.keep=1"
+    properties = {"os_command_line": cmdline, "os_distro": image.manifest.suite}
+    for word, kind, path in (("kernel_id", "aki", image.kernel), ("ramdisk_id", "ari", image.initrd)):
+        if path is not None:
+            name = f"{image.name}-{word.removesuffix('_id')}"
+            properties[word] = await _add(cloud, name, kind, kind, _chunks(path), {}, project)
+    disk = _chunks(image.disk) if image.disk is not None else _empty_disk()
+    if image.disk is not None:
+        properties["hw_disk_bus"] = "nvme"
+    await _add(cloud, image.name, "raw", "bare", disk, properties, project)
+
+
+async def _add(
+    cloud: Cloud,
+    name: str,
+    disk_format: str,
+    container_format: str,
+    chunks: AsyncIterator[bytes],
+    properties: dict[str, str],
+    owner: str | None,
+) -> str:
+    image_id = str(uuid.uuid4())
+    taken = await cloud.images.receive(image_id, disk_format, chunks)
+    async with cloud.store.write() as connection:
+        await connection.execute(
+            insert(IMAGES).values(
+                id=image_id,
+                name=name,
+                status="active",
+                visibility="public",
+                owner=owner,
+                disk_format=disk_format,
+                container_format=container_format,
+                size=taken.size,
+                virtual_size=taken.virtual_size,
+                checksum=taken.checksum,
+                os_hash_algo=HASH_ALGORITHM,
+                os_hash_value=taken.os_hash_value,
+                properties=properties,
+                tags=[],
+                created_at=time.time(),
+                updated_at=time.time(),
+            )
+        )
+    return image_id
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
+
+
+async def _empty_disk() -> AsyncIterator[bytes]:
+    yield bytes(EMPTY_DISK_BYTES)

@@ -1,0 +1,40 @@
+"""The instance document of a server: what its metadata says, from what the store knows."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from instance_metadata.instance import Instance, parse
+from spawner.store.servers import Server
+
+
+def instance_of(server: Server, network_data: Mapping[str, Any]) -> Instance:
+    """The instance whose documents the server's guest is given. Raises InvalidInstance."""
+    document: dict[str, Any] = {
+        "uuid": server.id,
+        "name": server.name,
+        "hostname": server.hostname,
+        "project_id": server.project_id,
+        "availability_zone": server.availability_zone or "nova",
+        "instance_type": server.flavor.name,
+        "image_id": server.image_id,
+        "meta": dict(server.metadata),
+        "security_groups": list(server.security_groups),
+        # Plain values in, as they come from JSON: the parser of documents checks them like any other's.
+        "network": json.loads(json.dumps(network_data)),
+        "files": [
+            {"path": each["path"], "content": base64.b64decode(each["contents"])} for each in server.files
+        ],
+    }
+    if server.public_key and server.key_name:
+        document["keys"] = [{"name": server.key_name, "type": "ssh", "data": server.public_key}]
+    if server.user_data is not None:
+        document["user_data"] = server.user_data
+    if not network_data["links"]:
+        del document["network"]
+    return parse(
+        {name: value for name, value in document.items() if value is not None}, f"server {server.id}"
+    )

@@ -14,7 +14,9 @@ from instance_metadata.instance import Instance
 
 USER_DATA = Path(__file__).parent / "user-data.yaml"
 NAME = "web-1"
-_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINpliNO7AsyASas0Nf3VRuwhx1lY26GAkVQU2k9PB4CD alice@demo\n"
+# Public halves; the private ones were thrown away. The first is the instance's key pair.
+KEY_PAIR = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICuyxv/Xdf9KJiLPTlJyDHoEHGm/PbRUe8RvVEgqeajQ demo-key"
+_ALICES_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINpliNO7AsyASas0Nf3VRuwhx1lY26GAkVQU2k9PB4CD alice@demo"
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,22 @@ class Claim:
         return self.content is None or file.content == hashlib.sha256(self.content).hexdigest()
 
 
+def _line(text: str) -> bytes:
+    return f"{text}\n".encode()
+
+
 CLAIMS = (
     Claim("host name set to web-1", "/etc/hostname", b"web-1\n"),
     Claim("user alice created", "/home/alice", mode="755", owner="1000:1000"),
-    Claim("her SSH key put in place", "/home/alice/.ssh/authorized_keys", _KEY, "600", "1000:1000"),
+    Claim("her SSH key in place", "/home/alice/.ssh/authorized_keys", _line(_ALICES_KEY), "600", "1000:1000"),
     Claim("sudo without a password allowed", "/etc/sudoers.d/90-cloud-init-users", mode="440"),
+    Claim(
+        "key pair given to user debian",
+        "/home/debian/.ssh/authorized_keys",
+        _line(KEY_PAIR),
+        "600",
+        "1001:1001",
+    ),
     Claim(
         "file written",
         "/etc/motd",
@@ -54,4 +67,4 @@ CLAIMS = (
 
 def instance(uuid: UUID) -> Instance:
     """The demo's instance: one card with DHCP, one key pair, the demo's user data."""
-    return describe(NAME, uuid, USER_DATA.read_bytes())
+    return describe(NAME, uuid, USER_DATA.read_bytes(), (KEY_PAIR,))

@@ -43,7 +43,7 @@ def summary(outcome: Outcome, report: Path) -> Verdict:
     lines = [
         Line(""),
         Line(
-            "What was asked for, and whether the guest has it (by the checksums, modes and owners of its files):",
+            "What was asked for, and whether the guest has it (its files, by checksum, mode and owner):",
             Tone.HEADING,
         ),
         *(_claim(claim.text, claim.path, claims[claim.text]) for claim in CLAIMS),

@@ -7,7 +7,7 @@ KERNEL_META_PACKAGE = "linux-image-cloud-amd64"
 PYTHON = "python3.11"
 
 # Package -> what is kept of it, as patterns of paths in a merged /usr; everything else of it is left out.
-# Neither TLS nor SQLite nor curses: nothing in this guest speaks to the world outside its host.
+# Neither TLS nor SQLite nor curses for Python: nothing in this guest speaks to the world outside its host.
 KEPT: dict[str, tuple[str, ...]] = {
     "busybox-static": ("usr/bin/busybox",),
     "libc6": (
@@ -25,6 +25,8 @@ KEPT: dict[str, tuple[str, ...]] = {
         "usr/bin/passwd", "usr/sbin/useradd", "usr/sbin/usermod", "usr/sbin/userdel",
         "usr/sbin/groupadd", "usr/sbin/groupmod", "usr/sbin/groupdel", "usr/sbin/chpasswd",
     ),
+    "openssh-client": ("usr/bin/ssh-keygen",),
+    "libssl3": ("*/libcrypto.so.3",),
     "libexpat1": ("*/libexpat.so.1*",),
     "zlib1g": ("*/libz.so.1*",),
     "libbz2-1.0": ("*/libbz2.so.1*",),
@@ -88,7 +90,7 @@ DIRECTORIES = {
     ".": 0o755, "proc": 0o555, "sys": 0o555, "dev": 0o755, "run": 0o755, "mnt": 0o755, "srv": 0o755,
     "home": 0o755,
     "root": 0o700, "tmp": 0o1777, "var/tmp": 0o1777, "var/log": 0o755, "var/lib": 0o755, "var/cache": 0o755,
-    "etc/cloud/cloud.cfg.d": 0o755, "etc/cloud/templates": 0o755, "etc/sudoers.d": 0o750,
+    "etc/cloud/cloud.cfg.d": 0o755, "etc/ssh": 0o755, "etc/cloud/templates": 0o755, "etc/sudoers.d": 0o750,
     "etc/network/interfaces.d": 0o755, "etc/network/if-up.d": 0o755, "etc/network/if-down.d": 0o755,
     "etc/network/if-pre-up.d": 0o755, "etc/network/if-post-down.d": 0o755, "usr/local/bin": 0o755,
 }  # fmt: skip

@@ -6,6 +6,7 @@
     ├── QemuFailed             QEMU ended before it answered, or broke off
     ├── FileRefused            a file a guest needs cannot be opened or handed over
     ├── RunDirectoryUnusable   no private directory for sockets can be made
+    ├── TemplateRefused        a saved guest cannot be made, or gone on from, here
     ├── NoNetworkBackend       no way for a guest to reach 169.254.169.254 here
     ├── NetworkFailed          a network of guests cannot be made or changed
     ├── StoreTooNew            the database is of a newer release
@@ -82,6 +83,15 @@ class RunDirectoryUnusable(SpawnerError):
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path}: {why}. Set GUESTLING_RUN_DIR to a short path that only you can write to.")
         self.path = path
+
+
+class TemplateRefused(SpawnerError):
+    """A guest that cannot be saved, or a saved one that does not fit."""
+
+    code = "template-refused"
+
+    def __init__(self, name: str, why: str, remedy: str) -> None:
+        super().__init__(f"template {name}: {why}. {remedy}.")
 
 
 class NetworkFailed(SpawnerError):

@@ -39,6 +39,12 @@ class Finished(msgspec.Struct, frozen=True, tag_field="event", tag="finish"):
     summary: str = ""
 
 
+class Ready(msgspec.Struct, frozen=True, tag_field="event", tag="ready"):
+    """A guest that is to become a template has come as far as it shall, and waits to be resumed."""
+
+    uptime_s: float
+
+
 class StageTimes(msgspec.Struct, frozen=True):
     """When a stage started and finished, as the agent's status file has it; None: not yet."""
 
@@ -75,9 +81,9 @@ class Malformed(msgspec.Struct, frozen=True):
     why: str
 
 
-AgentEvent = Started | Finished | Result | Malformed
+AgentEvent = Started | Finished | Ready | Result | Malformed
 
-_DECODER = msgspec.json.Decoder(Started | Finished | Result)
+_DECODER = msgspec.json.Decoder(Started | Finished | Ready | Result)
 
 
 def parse(line: bytes) -> AgentEvent:

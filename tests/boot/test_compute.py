@@ -362,7 +362,8 @@ from spawner.network import choose
 
 async def main(kernel, initrd, cmdline, where, backend):
     run = RunDirectory.create(Path(where))
-    found = {offer.backend.name: offer.backend for offer in choose.offers("qemu-system-x86_64") if offer.backend}
+    offers = choose.offers("qemu-system-x86_64")
+    found = {offer.backend.name: offer.backend for offer in offers if offer.backend}
     network = found[backend].attach(run.metadata_socket, run.path)
     guest = VmSpec("orphan", uuid4(), Path(kernel), Path(initrd), cmdline, nics=(Nic("52:54:00:12:34:56"),))
     async with Vm(guest, run, Accelerator("tcg", "", 0.0), [network]) as vm:

@@ -33,7 +33,7 @@ class Wiring:
     images: Mapping[Path, int] = field(default_factory=dict)
     netdevs: tuple[str, ...] = ()
     spawns: bool = False
-    incoming: bool = False
+    incoming_fd: int | None = None
 
 
 def qemu_argv(spec: VmSpec, wiring: Wiring, binary: str) -> list[str]:
@@ -55,7 +55,7 @@ def qemu_argv(spec: VmSpec, wiring: Wiring, binary: str) -> list[str]:
         *console(wiring),
         *agent_port(wiring),
         *monitor(wiring),
-        *(("-incoming", "defer") if wiring.incoming else ()),
+        *saved_state(wiring),
     ]
 
 
@@ -199,6 +199,11 @@ def agent_port(wiring: Wiring) -> list[str]:
 def monitor(wiring: Wiring) -> list[str]:
     """QMP on a unix socket of mode 0600; there is no other monitor."""
     return ["-chardev", _socket("qmp", wiring.qmp_fd, wait=False), "-mon", "chardev=qmp,mode=control"]
+
+
+def saved_state(wiring: Wiring) -> list[str]:
+    """Go on from a state that was saved, where there is one; the guest waits for `cont`."""
+    return [] if wiring.incoming_fd is None else ["-S", "-incoming", f"fd:{wiring.incoming_fd}"]
 
 
 def _socket(name: str, fd: int, *, wait: bool) -> str:

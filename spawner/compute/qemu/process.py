@@ -151,6 +151,10 @@ class QemuProcess:
             what = f"did not carry out {command} ({error or 'no answer'})"
             raise QemuFailed(self._name, what, self.stderr) from error
 
+    def send_fd(self, fd: int) -> None:
+        """Hand a descriptor to QEMU, for the next `getfd`."""
+        self._qmp.send_fd_scm(fd)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if there is still a process to take it."""
         if self._process is not None and self._process.returncode is None:

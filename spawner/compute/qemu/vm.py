@@ -23,6 +23,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -30,11 +31,11 @@ from spawner.compute.agent_events import AgentEvent, EventLog
 from spawner.compute.driver import Disk, Ending, Reason, VmSpec
 from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator, shows_life
 from spawner.compute.qemu.argv import Wiring, qemu_argv
-from spawner.compute.qemu.console import ConsoleRing
+from spawner.compute.qemu.console import HEAD_BYTES, ConsoleRing
 from spawner.compute.qemu.process import QMP_TIMEOUT_S, Confinement, QemuProcess, find_qemu, first_of
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import unprivileged
-from spawner.errors import FileRefused, QemuFailed
+from spawner.errors import FileRefused, QemuFailed, SpawnerError
 from spawner.network.backend import Attachment
 
 LOG = logging.getLogger(__name__)
@@ -61,7 +62,11 @@ class Patience:
 
 
 class Vm:
-    """One guest. `on_console` sees each piece of console output as it comes."""
+    """One guest.
+
+    `on_console` sees each piece of console output as it comes. `incoming`: the guest goes on from this saved
+    state and waits for `execute("cont")`; see `template`.
+    """
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class Vm:
         binary: str = "qemu-system-x86_64",
         on_console: Callable[[bytes], None] | None = None,
         patience: Patience = Patience(),
+        incoming: Path | None = None,
     ) -> None:
         self.spec = spec
         self.run = run
@@ -81,6 +87,8 @@ class Vm:
         self._binary = binary
         self._on_console = on_console
         self._patience = patience
+        self._incoming = incoming
+        self._to_agent: asyncio.StreamWriter | None = None
         self._user = unprivileged()
         self._events = EventLog()
         self._console = ConsoleRing(run.path)
@@ -119,9 +127,10 @@ class Vm:
         if not self._ending.done():
             self._asked = self._asked or Reason.STOPPED
             await self._end_gently(grace_s)
-        ending = await self.wait()
-        await self._clear_away()
-        return ending
+        try:
+            return await self.wait()
+        finally:
+            await self._clear_away()
 
     def events(self) -> AsyncIterator[AgentEvent]:
         """What the agent reports, from the first event on; ends with the guest."""
@@ -134,6 +143,20 @@ class Vm:
     async def execute(self, command: str, arguments: dict[str, object] | None = None) -> object:
         """One QMP command to the running guest. Raises QemuFailed."""
         return await self._process.execute(command, arguments)
+
+    def send_fd(self, fd: int) -> None:
+        """Hand a descriptor to QEMU over QMP, for the next `getfd`."""
+        self._process.send_fd(fd)
+
+    async def tell_agent(self, line: bytes) -> None:
+        """One line to whoever reads the agent's port in the guest.
+
+        Raises QemuFailed when there is no such port.
+        """
+        if self._to_agent is None:
+            raise QemuFailed(self.spec.name, "has no agent's port")
+        self._to_agent.write(line + b"\n")
+        await self._to_agent.drain()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -172,9 +195,12 @@ class Vm:
                 images=images,
                 netdevs=tuple(attachment.netdev for attachment in self._network),
                 spawns=any(attachment.spawns for attachment in self._network),
+                incoming_fd=_open_state(self._incoming, ours) if self._incoming else None,
             )
             await self._connect_readers(spec.agent_channel)
-            inherited = [fd for fd in (qmp, console, agent, *images.values()) if fd is not None]
+            inherited = [
+                fd for fd in (qmp, console, agent, wiring.incoming_fd, *images.values()) if fd is not None
+            ]
             await self._process.start(qemu_argv(spec, wiring, binary), self._confinement(), inherited)
         await self._process.connect(self.run.path / "qmp.sock", self._patience.answer_s)
 
@@ -205,10 +231,14 @@ class Vm:
         for name, sink in sinks.items():
             reader, writer = await asyncio.open_unix_connection(self.run.path / f"{name}.sock")
             self._readers.append(asyncio.create_task(_pour(reader, writer, sink)))
+            if name == "agent":
+                self._to_agent = writer
 
     def _take_console(self, chunk: bytes) -> None:
         self._console.write(chunk)
-        if not self._alive.is_set() and shows_life(self._console.read()):
+        if not self._alive.is_set() and (
+            self._console.total > HEAD_BYTES or shows_life(self._console.read())
+        ):
             self._alive.set()
         if self._on_console is not None:
             self._on_console(chunk)
@@ -221,7 +251,12 @@ class Vm:
 
     async def _watch_end(self) -> None:
         if self.accelerator.name == KVM and not await self._comes_alive():
-            await self._fall_back(f"nothing was heard from the guest for {self._patience.silence_s:g} s")
+            try:
+                await self._fall_back(f"nothing was heard from the guest for {self._patience.silence_s:g} s")
+            except SpawnerError as error:
+                self._events.close()
+                self._ending.set_exception(error)
+                return
         status = await asyncio.shield(self._process.ended)
         await asyncio.wait(self._readers, timeout=self._patience.term_s)
         self._events.close()
@@ -328,6 +363,11 @@ def _layers(disks: Sequence[Disk]) -> Iterator[Disk]:
         while base is not None:
             yield dataclasses.replace(base, read_only=True)
             base = base.backing
+
+
+def _open_state(path: Path, ours: contextlib.ExitStack) -> int:
+    """A saved state, opened as an image is."""
+    return _open_image(Disk(path, read_only=True), ours)
 
 
 def _open_image(disk: Disk, ours: contextlib.ExitStack) -> int:

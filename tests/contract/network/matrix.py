@@ -22,8 +22,7 @@ rendered, given to the real program, and what `ip -json` then says is compared w
 (`asked.json`).
 
 - **equal**: rendered, applied by the real program, and every address, link, route and rule is as asked for
-- **rendered**: rendered and held as a golden case; Debian has neither RHEL's network scripts nor wicked to
-run
+- **rendered**: rendered and held as a golden case; Debian has neither RHEL's network scripts nor wicked
 
 Bonds and VLANs run in a guest with a kernel of its own where this machine's kernel does not make them.
 

@@ -207,7 +207,8 @@ scalars = st.none() | st.booleans() | st.integers(-5, 99999) | words | ipv4 | ip
 keys = st.sampled_from([
     "name", "type", "subnets", "address", "routes", "gateway", "mtu", "mac_address", "params", "to", "via",
     "bond_interfaces", "vlan_id", "vlan_link", "addresses", "dhcp4", "match", "set-name", "nameservers",
-    "interfaces", "parameters", "id", "link", "links", "networks", "services", "ethernet_mac_address", "config",
+    "interfaces", "parameters", "id", "link", "links", "networks", "services", "config",
+    "ethernet_mac_address",
 ])  # fmt: skip
 anything = st.recursive(
     scalars,

@@ -18,8 +18,9 @@ from aiohttp import web
 from metadata_server import wishes
 from metadata_server.answers import Answer
 from metadata_server.caller import Caller, foreign_headers, identify
+from metadata_server.errors import StoreUnavailable
 from metadata_server.faults import Script
-from metadata_server.http import NOT_FOUND, Request, Response, error
+from metadata_server.http import NOT_FOUND, UNAVAILABLE, Request, Response, error
 from metadata_server.listener import Listener, Mode
 from metadata_server.pages import SEED_LENGTH, Tree
 from metadata_server.paths import BadPath, normal
@@ -113,7 +114,7 @@ class Endpoint:
             outcome = body
         else:
             request = Request(raw.method, raw.raw_path, _lower(raw), body)
-            tree, outcome, caller = self._decide(request, protocol, started_s)
+            tree, outcome, caller = await self._decide(request, protocol, started_s)
             if caller is not None and isinstance(outcome, Send):
                 self._learn(raw, caller)
             if isinstance(outcome, MintToken):
@@ -124,7 +125,7 @@ class Endpoint:
     async def _fulfil(self, wish: Wish, tree: Tree | None) -> Response | Send:
         return NOT_FOUND if tree is None else await wishes.carry_out(wish, tree, self._services)
 
-    def _decide(
+    async def _decide(
         self, request: Request, protocol: GuestProtocol, now_s: float
     ) -> tuple[Tree | None, Outcome, Caller | None]:
         """Who asks, then what the rules say."""
@@ -143,7 +144,11 @@ class Endpoint:
             if len(self._peers) >= _KNOWN_PEERS:
                 self._peers.clear()
             self._peers[protocol.source] = caller
-        tree = self._catalogue.find(caller.claim)
+        try:
+            tree = await self._services.find(caller.claim)
+        except StoreUnavailable:
+            self._services.events["store_failed"] += 1
+            return None, UNAVAILABLE, caller
         if tree is not None and caller.tenant not in (None, tree.instance.project_id):
             tree = None  # 404 and not 403, so that ids cannot be probed (ID-5)
         if tree is not None and not self._services.limiter.allows(caller.claim, now_s):

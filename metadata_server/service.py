@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from instance_metadata.fields import Json, as_json, is_json
 from instance_metadata.instance import MAX_USER_DATA
@@ -26,6 +27,10 @@ from metadata_server.instance_files import InstanceFiles
 from metadata_server.listener import Listener
 from metadata_server.passwords import DirectoryPasswords, MemoryPasswords, Passwords
 from metadata_server.vendor_data import Rules, Target, VendorData
+
+if TYPE_CHECKING:
+    from metadata_server.store import Store
+    from metadata_server.stored_instances import StoredInstances
 
 LOG = logging.getLogger("metadata_server")
 PAUSE_S = 0.5
@@ -65,6 +70,20 @@ def read_vendor_data(path: Path) -> Json:
     return as_json(value)
 
 
+def is_url(instances: str) -> bool:
+    """Whether the instances are in a store, and not in files."""
+    return "://" in instances
+
+
+def _store(instances: str) -> Store | None:
+    """The store; SQLAlchemy is imported only where there is one: that takes as long as all the rest."""
+    if not is_url(instances):
+        return None
+    from metadata_server.store import Store
+
+    return Store(instances)
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -77,6 +96,7 @@ class Service:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._store = _store(config.instances)
         options = config.settings.options
         if config.vendor_data is not None:
             options = replace(options, vendor_data=read_vendor_data(config.vendor_data))
@@ -87,13 +107,27 @@ class Service:
             token_keys=config.token_keys,
             on_request=None if config.access_log is None else _access_log(config.access_log),
         )
-        self.documents = InstanceFiles(Path(config.instances), self.server.instances, config.max_user_data)
+        self.documents = self._documents()
         if config.faults is not None:
             self.server.services.faults = faults.parse(_read(config.faults), str(config.faults))
         self._vendor: VendorData | None = None
         self._stop = asyncio.Event()
 
+    def _documents(self) -> InstanceFiles | StoredInstances:
+        config, instances = self._config, self.server.instances
+        if self._store is None:
+            return InstanceFiles(Path(config.instances), instances, config.max_user_data)
+        from metadata_server.stored_instances import StoredInstances
+
+        stored = StoredInstances(self._store, instances, config.max_user_data)
+        self.server.services.fetch = stored.fetch
+        return stored
+
     def _passwords(self) -> Passwords:
+        if self._store is not None:
+            from metadata_server.store import StorePasswords
+
+            return StorePasswords(self._store)
         if self._config.state is None:
             return MemoryPasswords()
         kept = DirectoryPasswords(self._config.state / "passwords")
@@ -105,7 +139,10 @@ class Service:
 
         Raises MetadataServerError when something of that cannot be done.
         """
-        self.documents.load()
+        if isinstance(self.documents, InstanceFiles):
+            self.documents.load()
+        else:
+            await self.documents.start()
         if self._config.targets:
             self._vendor = VendorData(self._config.targets, self._config.vendor_rules)
             self.server.services.vendor_data = self._vendor.replies
@@ -131,6 +168,8 @@ class Service:
         await self.server.close()
         if self._vendor is not None:
             await self._vendor.close()
+        if self._store is not None:
+            await self._store.close()
 
     def _give_up_root(self) -> None:
         """Become --user, else the owner of the documents; where that is root, keep nothing but its name."""
@@ -197,6 +236,8 @@ def _access_log(path: Path) -> Callable[[AccessRecord], None]:
 
 def check(config: Config) -> tuple[Documents, int]:
     """Read every document without serving; returns them and the number of instances that are good."""
+    if is_url(config.instances):
+        raise BadListener("--check reads documents of a file or directory. Name one.")
     server = MetadataServer(config.settings)
     documents = InstanceFiles(Path(config.instances), server.instances, config.max_user_data)
     documents.load()

@@ -13,6 +13,7 @@ from instance_metadata.fields import Json
 from instance_metadata.instance import Instance
 from metadata_server.access import AccessRecord
 from metadata_server.answers import Answer, Writer, tail
+from metadata_server.caller import Claim
 from metadata_server.catalogue import Catalogue
 from metadata_server.faults import Script
 from metadata_server.limiter import Limiter
@@ -37,6 +38,7 @@ class Services:
     vendor_data: Callable[[Instance], Awaitable[Mapping[str, Json] | None]] | None = None
     wall_time: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    fetch: Callable[[Claim], Awaitable[None]] | None = None
     faults: Script | None = None
     seeds: Seeds = field(default_factory=Seeds)
     answered: Counter[int] = field(default_factory=Counter)
@@ -92,6 +94,17 @@ class Services:
             self._warned.clear()
         self._warned[peer] = now_s
         LOG.warning("ignored identity headers from %s: %s", peer, ", ".join(headers))
+
+    async def find(self, claim: Claim) -> Tree | None:
+        """The instance of a claim, fetched from the store when it is not in memory.
+
+        Raises StoreUnavailable.
+        """
+        tree = self.instances.find(claim)
+        if tree is None and self.fetch is not None:
+            await self.fetch(claim)
+            tree = self.instances.find(claim)
+        return tree
 
     async def vendor_replies(self, tree: Tree) -> Mapping[str, Json] | None:
         """Replies of the dynamic vendor data targets; None when one failed that must not."""

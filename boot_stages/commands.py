@@ -87,8 +87,13 @@ class SystemCommands:
         child = _Child(program, command, self._root)
         deadline = started + (command.timeout_s or self._default_timeout_s)
         show = self._show if command.show else None
-        out, err = child.talk(command.stdin, deadline, show)
-        return Answer(child.wait(deadline), out, err, time.monotonic() - started)
+        try:
+            out, err = child.talk(command.stdin, deadline, show)
+            status = child.wait(deadline)
+        except BaseException:  # a signal ends the agent: its children end with it (GA-S08)
+            child.end()
+            raise
+        return Answer(status, out, err, time.monotonic() - started)
 
 
 def _to_stdout(output: bytes) -> None:
@@ -185,20 +190,26 @@ class _Child:
 
     def wait(self, deadline: float) -> int:
         """The exit status; past the deadline the group gets TERM, then KILL, and the status is 124."""
-        import signal
-
         while not self._has_ended() and not self.late:
             if time.monotonic() >= deadline:
                 self.late = True
             time.sleep(0.005)
         if self.late:
-            self._signal_group(signal.SIGTERM)
-            end = time.monotonic() + TERM_GRACE_S
-            while not self._has_ended() and time.monotonic() < end:
-                time.sleep(0.02)
-            self._signal_group(signal.SIGKILL)
+            self.end()
+            return TIMED_OUT
         _pid, status = os.waitpid(self._pid, 0)
-        return TIMED_OUT if self.late else os.waitstatus_to_exitcode(status)
+        return os.waitstatus_to_exitcode(status)
+
+    def end(self) -> None:
+        """End the program and what it started: TERM, five seconds later KILL."""
+        import signal
+
+        self._signal_group(signal.SIGTERM)
+        deadline = time.monotonic() + TERM_GRACE_S
+        while not self._has_ended() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._signal_group(signal.SIGKILL)
+        os.waitpid(self._pid, 0)
 
     def _signal_group(self, signal_number: int) -> None:
         try:

@@ -39,6 +39,7 @@ class Doors:
     def __init__(self, machine: Machine) -> None:
         import socket
 
+        self._machine = machine
         machine.make_directory(RUN_SHARE.path, RUN_SHARE.mode)
         self._sockets: dict[str, socket.socket] = {}
         for name, _stage in SOCKETS:
@@ -72,8 +73,9 @@ class Doors:
         return connection
 
     def close(self) -> None:
-        """Stop listening."""
-        for door in self._sockets.values():
+        """Stop listening; a unit that is started by hand later finds no socket and runs its stage itself."""
+        for name, door in self._sockets.items():
+            self._machine.remove(f"{RUN_SHARE.path}/{name}.sock")
             door.close()
 
 

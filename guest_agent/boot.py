@@ -92,16 +92,14 @@ class Boot:
         return next(iter(self._errors.get(stage.key, ())), "")
 
     def run(self, stage: Stage) -> int:
-        """Run one stage; the number of its errors, which is its exit status."""
+        """Run one stage; the number of its errors, which is its exit status. Raises stop.Stopped."""
         end_log = self.log.start()
         try:
-            with Lock(self.machine), stop.on_signals(self.machine):
+            with Lock(self.machine):
                 return self._framed(stage)
         except AnotherAgent as error:
             self.machine.output.warn(str(error))
             return 1
-        except stop.Stopped:
-            return 0
         finally:
             end_log()
 

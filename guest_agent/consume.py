@@ -288,13 +288,17 @@ def _whole(parts: tuple[Part, ...]) -> bytes:
     """The parts as one MIME document."""
     if not parts:
         return b""
-    import hashlib
+    import binascii
 
     from guest_agent import mime
 
-    digest = hashlib.sha256(b"\0".join(part.payload for part in parts)).hexdigest()[:24]
+    # The same boundary for the same parts; it need not be hard to guess, only absent from what is plain text.
+    whole = b"\0".join(part.payload for part in parts)
+    boundary = f"==============={binascii.crc32(whole):08x}{len(whole):08x}=="
+    while boundary.encode() in whole:
+        boundary = f"={boundary}"
     leaves = [(part.type, part.filename, part.payload, dict(part.headers)) for part in parts]
-    return mime.compose(leaves, f"==============={digest}==")
+    return mime.compose(leaves, boundary)
 
 
 def cloud_config_text(done: Consumption) -> bytes:

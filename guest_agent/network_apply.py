@@ -17,7 +17,8 @@ from guest_agent.state import DATA_UPGRADED_NETWORK, NETWORK_CONFIG, RUN_NETWORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
 
     from boot_stages.apply import Effects
     from guest_agent.datasources.source_data import SourceData
@@ -83,11 +84,14 @@ def apply(
         LOG.debug("network config is left alone: %s exists", DATA_UPGRADED_NETWORK.path)
         return None
     nics = sys_net.links(machine)
+    is_due = is_new or _is_allowed_now(machine, config, source)
+    if not is_due and _are_named_as_remembered(machine, instance_directory, nics):
+        LOG.debug("no network config change: this instance has had its config, its NICs their names")
+        return None
     asked = find(machine, config, source, nics)
     if asked is None:
         LOG.info("network config is disabled or there is no NIC; nothing is written")
         return None
-    is_due = is_new or _is_allowed_now(machine, config, source)
     try:
         parsed = _parse(machine, asked, nics)
     except network_errors():
@@ -111,6 +115,33 @@ def apply(
         run(machine, commands)
         commands = ()
     return Applied(asked.origin, commands)
+
+
+def _are_named_as_remembered(machine: Machine, directory: str, nics: tuple[Link, ...]) -> bool:
+    """Whether every NIC still has the name that the last config gave it: then there is nothing to rename.
+
+    Read off the JSON as it is: a boot that has no network work to do must not import the model of it.
+    """
+    import json
+
+    try:
+        document = json.loads(machine.read_text(f"{directory}/{NETWORK_CONFIG.path}") or "")
+        wanted = dict(_wanted_names(document))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    names = sys_net.names_by_mac(nics)
+    return all(names.get(mac, name) == name for mac, name in wanted.items())
+
+
+def _wanted_names(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """MAC and name of each NIC that a document of version 1 or 2 names."""
+    for item in document["config"] if document.get("version") == 1 else ():
+        if item["type"] in {"physical", "infiniband"} and item.get("mac_address"):
+            yield str(item["mac_address"]).lower(), str(item["name"])
+    for key, item in (document.get("ethernets") or {}).items():
+        mac = (item.get("match") or {}).get("macaddress")
+        if mac:
+            yield str(mac).lower(), str(item.get("set-name") or key)
 
 
 def network_errors() -> type[Exception]:
@@ -268,6 +299,10 @@ def _remember(machine: Machine, asked: Asked, parsed: Parsed, instance_directory
         machine.write(path, content, NETWORK_CONFIG.mode)
     machine.link(RUN_NETWORK_CONFIG.path, f"/var/lib/cloud/instance/{NETWORK_CONFIG.path}")
     LOG.info("applying the network config of %s", asked.origin)
+    if asked.origin != FALLBACK:
+        from guest_agent import schema_check
+
+        schema_check.network_at_boot(parsed.document)
 
 
 def _render(

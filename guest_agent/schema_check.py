@@ -25,9 +25,10 @@ BOOT_DEPRECATED = "Deprecated cloud-config provided: {list}"
 def at_boot(config: dict[object, object]) -> None:
     """One warning for everything the schema does not allow; nothing is dropped because of it."""
     schema = schema_for(config)
-    for path, what in faults_of(config, schema):
+    faults = faults_of(config, schema)
+    for path, what in faults:
         LOG.debug("schema: %s: %s", path, _without_values(what))
-    if faults_of(config, schema):
+    if faults:
         LOG.warning("%s", BOOT_WARNING.format(kind="cloud-config"))
     old = deprecations_of(config, schema)
     if old:

@@ -26,22 +26,10 @@ class Stopped(BaseException):
     """A signal asked the agent to end. Not an Exception: no module may take it for its own failure."""
 
 
-class on_signals:  # noqa: N801 - used as `with on_signals(machine):`
-    """While it is entered, signals raise Stopped; afterwards they do what they did before."""
+def on_signals(machine: Machine) -> None:
+    """From now on the signals of SIGNALS raise Stopped where the agent is at work."""
 
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for number in SIGNALS:
-            self._before[number] = signal.signal(number, self._raise)
-
-    def __exit__(self, *_error: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]  # what signal() gave us
-
-    def _raise(self, number: int, frame: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         lines = [f"Cloud-init received {name}, exiting"]
         for _ in range(FRAMES_SHOWN):
@@ -51,5 +39,8 @@ class on_signals:  # noqa: N801 - used as `with on_signals(machine):`
             frame = frame.f_back
         text = "\n".join(lines)
         LOG.info("%s", text)
-        self._machine.output.warn(text)
+        machine.output.warn(text)
         raise Stopped(name)
+
+    for number in SIGNALS:
+        signal.signal(number, stop)

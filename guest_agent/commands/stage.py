@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from boot_stages.stages import CONFIG, FINAL, LOCAL, NETWORK
+from guest_agent import stop
 from guest_agent.boot import Boot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from guest_agent.machine import Machine
 
@@ -29,25 +31,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, machine: Machine) -> int:
     """Run the stage that the arguments name; the number of its errors."""
-    options = {"is_verbose": arguments.debug, "force": arguments.force, "files": tuple(arguments.files)}
+    files = tuple(arguments.files)
+    boot = Boot(machine, is_verbose=arguments.debug, force=arguments.force, files=files)
     if arguments.command == "init":
-        stage = LOCAL if arguments.local else NETWORK
-        return Boot(machine, **options).run(stage)
+        return _until_stopped(machine, lambda: boot.run(LOCAL if arguments.local else NETWORK))
     if arguments.mode == "init":
-        return _init_modules(Boot(machine, **options))
-    return Boot(machine, **options).run(CONFIG if arguments.mode == "config" else FINAL)
+        return _until_stopped(machine, lambda: _init_modules(boot))
+    return _until_stopped(machine, lambda: boot.run(CONFIG if arguments.mode == "config" else FINAL))
 
 
 def run_stage(machine: Machine, name: str, *, is_verbose: bool = False, force: bool = False) -> int:
     """Run one stage by its key in status.json, or all of them."""
     if name != ALL:
-        return Boot(machine, is_verbose=is_verbose, force=force).run(STAGE_BY_NAME[name])
+        boot = Boot(machine, is_verbose=is_verbose, force=force)
+        return _until_stopped(machine, lambda: boot.run(STAGE_BY_NAME[name]))
     from guest_agent import all_stages
 
     is_by_hand = os.isatty(0)
     brings_up = is_by_hand and not os.path.isdir(machine.path("/run/systemd/system"))
     boot = Boot(machine, is_verbose=is_verbose, force=force, brings_up_network=brings_up)
-    return all_stages.run(boot, is_by_hand=is_by_hand)
+    return _until_stopped(machine, lambda: all_stages.run(boot, is_by_hand=is_by_hand))
+
+
+def _until_stopped(machine: Machine, work: Callable[[], int]) -> int:
+    """Do the work; 0 when a signal ended it, which is not an error of the boot (guest-agent.md 6)."""
+    stop.on_signals(machine)
+    try:
+        return work()
+    except stop.Stopped:
+        return 0
 
 
 def _init_modules(boot: Boot) -> int:

@@ -10,6 +10,7 @@ from guestling.output import add_format
 
 _FILESYSTEMS = ("iso9660", "iso", "vfat", "dir")
 _OUTPUTS = ("table", "json")
+_DRIVE = "an image, a disk or a directory"
 
 
 class _FormatOrFilesystem(argparse.Action):
@@ -37,20 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _build(command("build", "Build a drive: the same bytes every time.", "guestling.drive_build:build"))
     _convert(command("convert", "Write any drive in another format.", "guestling.drive_build:convert"))
     show = command("show", "Show what is on a drive.", "guestling.drive_read:show")
-    show.add_argument("drive", help="an image, a disk or a directory")
-    show.add_argument("path", nargs="?", help="print this file of the drive instead, byte for byte")
     verify = command("verify", "Say what a guest would trip over.", "guestling.drive_read:verify")
-    verify.add_argument("drive", help="an image, a disk or a directory")
     extract = command("extract", "Unpack a drive into a new directory.", "guestling.drive_read:extract")
-    extract.add_argument("drive", help="an image, a disk or a directory")
-    extract.add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="a directory that is new or empty"
-    )
-    diff = command(
-        "diff", "Say what differs between two drives; exit 1 if something does.", "guestling.drive_read:diff"
-    )
-    diff.add_argument("first", help="an image, a disk or a directory")
-    diff.add_argument("second", help="an image, a disk or a directory")
+    diff = command("diff", "Say what differs; exit 1 if something does.", "guestling.drive_read:diff")
+    for parser_of_one in (show, verify, extract):
+        parser_of_one.add_argument("drive", help=_DRIVE)
+    show.add_argument("path", nargs="?", help="print this file of the drive instead, byte for byte")
+    extract.add_argument("-o", "--output", required=True, metavar="DIR", help="new, or empty")
+    diff.add_argument("first", help=_DRIVE)
+    diff.add_argument("second", help=_DRIVE)
     for reading in (show, verify, extract, diff):
         add_format(reading)
 
@@ -89,7 +85,7 @@ def _build(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("drive", help="an image, a disk or a directory")
+    parser.add_argument("drive", help=_DRIVE)
     _writing(parser)
 
 

@@ -11,6 +11,7 @@ from configdrive import openstack_contract, reader, whole
 from configdrive import verify as checks
 from configdrive.difference import Difference, differences
 from configdrive.errors import DriveError, UnwritableOutput
+from configdrive.findings import Finding
 from configdrive.reader import Drive
 from guestling.output import complain, print_json, print_pairs, print_rows
 
@@ -46,25 +47,9 @@ def verify(arguments: argparse.Namespace) -> int:
     except DriveError as error:
         return _failed(arguments, arguments.drive, error)
     if arguments.format == "json":
+        findings = [_as_json(finding) for finding in report.findings]
         print_json(
-            {
-                "drive": arguments.drive,
-                "good": report.is_good,
-                "layout": report.layout,
-                "findings": [
-                    {
-                        "severity": finding.severity.value,
-                        "error": finding.code,
-                        "path": finding.path or None,
-                        "line": finding.line,
-                        "column": finding.column,
-                        "key": finding.key or None,
-                        "problem": finding.problem,
-                        "remedy": finding.remedy,
-                    }
-                    for finding in report.findings
-                ],
-            }
+            {"drive": arguments.drive, "good": report.is_good, "layout": report.layout, "findings": findings}
         )
     else:
         for finding in report.findings:
@@ -113,6 +98,19 @@ def diff(arguments: argparse.Namespace) -> int:
             ("change", "path", "detail"), [(each.change, printable(each.path), each.detail) for each in found]
         )
     return 1 if found else 0
+
+
+def _as_json(finding: Finding) -> dict[str, object]:
+    return {
+        "severity": finding.severity.value,
+        "error": finding.code,
+        "path": finding.path or None,
+        "line": finding.line,
+        "column": finding.column,
+        "key": finding.key or None,
+        "problem": finding.problem,
+        "remedy": finding.remedy,
+    }
 
 
 def printable(text: str) -> str:

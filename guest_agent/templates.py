@@ -125,12 +125,15 @@ def _rendered(body: str, variables: Mapping[str, object]) -> tuple[str, list[str
 
 def _environment(miss: Callable[[str], None]) -> Environment:
     from jinja2 import DebugUndefined
+    from jinja2.exceptions import SecurityError
     from jinja2.sandbox import SandboxedEnvironment
 
     class Missing(DebugUndefined):
         """Prints a placeholder and says so; arithmetic and attributes on it are mistakes."""
 
         def __str__(self) -> str:
+            if self._undefined_exception is SecurityError:
+                self._fail_with_undefined_error()
             miss(str(self._undefined_name))
             return f"{MISSING}{self._undefined_name}"
 

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Exit status 0 when the guest itself reported success."""
     from guestling.screen import printer
     from image_harness import run as harness
-    from image_harness.errors import HarnessError
+    from image_harness.errors import HarnessError, UnknownImage
     from image_harness.instances import describe
     from image_harness.narrator import outcome_lines
     from image_harness.progress import Source
@@ -66,15 +66,24 @@ def run(arguments: argparse.Namespace) -> int:
             stay=arguments.keep,
             deadline_s=arguments.timeout,
         )
-    except (InvalidInstance, OSError, UnicodeDecodeError) as error:
+    except InvalidInstance as error:
         output.complain(error)
+        return 2
+    except (OSError, UnicodeDecodeError) as error:
+        output.complain(_unreadable(error))
         return 2
     try:
         done = harness.run(request, show)
     except (HarnessError, SpawnerError) as error:
         output.complain(error)
-        return 1
+        return 2 if isinstance(error, UnknownImage) else 1
     show(outcome_lines(done.outcome, done.report))
     if arguments.format == "json":
         output.print_json({**done.summary, "report": str(done.report)})
     return 0 if done.outcome.succeeded else 1
+
+
+def _unreadable(error: OSError | UnicodeDecodeError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "--key: this is no text. Give the public key, which `ssh-keygen` named FILE.pub."
+    return f"{error.filename}: {error.strerror}. Give a file that can be read."

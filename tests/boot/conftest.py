@@ -15,6 +15,7 @@ from image_harness import boot, images, store
 from image_harness.demo import instance as demo
 from image_harness.progress import Source
 from image_harness.report import Report
+from spawner.network import choose
 
 # The same for every source, so that what must be equal can be.
 INSTANCE_ID = UUID("6f2b9a36-4c1e-4d5a-9a77-3f0d5b1e8c42")
@@ -55,6 +56,17 @@ def demo_boot(tiny: store.Image, host: boot.Host, tmp_path_factory: pytest.TempP
         return outcome
 
     return booted
+
+
+@pytest.fixture(scope="session")
+def other_networks(tiny: store.Image, host: boot.Host) -> list[boot.Host]:
+    """This machine with each network backend that works here and was not the best."""
+    offers = [offer for offer in choose.offers(boot.QEMU) if offer.backend is not None]
+    return [
+        boot.Host(host.accelerator, choose.Choice(offer.backend, offer.reason))
+        for offer in offers
+        if offer.backend is not None and offer.backend.name != host.network.backend.name
+    ]
 
 
 def _ignore(_: object) -> None:

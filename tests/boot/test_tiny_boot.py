@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from image_harness import boot, changes
-from image_harness.demo.instance import CLAIMS
+from image_harness import boot, changes, store
+from image_harness.demo import instance as demo
 from image_harness.progress import Source
 from spawner.compute.driver import Reason
-from tests.boot.conftest import DemoBoot
+from tests.boot.conftest import INSTANCE_ID, DemoBoot
 
 pytestmark = pytest.mark.boot
 
@@ -54,7 +56,7 @@ def test_the_guest_reports_success_and_powers_off(outcome: boot.Outcome) -> None
 def test_the_guest_has_what_was_asked_for(outcome: boot.Outcome) -> None:
     files = outcome.changed
     assert files is not None
-    assert [claim.text for claim in CLAIMS if not claim.holds(files)] == []
+    assert [claim.text for claim in demo.CLAIMS if not claim.holds(files)] == []
 
 
 def test_all_four_stages_ran_and_every_module_succeeded(outcome: boot.Outcome) -> None:
@@ -80,6 +82,21 @@ def test_the_metadata_service_is_asked_only_when_it_is_the_source(demo_boot: Dem
     assert {record.status for record in asked} <= {200, 404}
     assert demo_boot(Source.CONFIG_DRIVE).requests == ()
     assert demo_boot(Source.NOCLOUD).requests == ()
+
+
+def test_every_network_backend_leads_to_the_metadata(
+    tiny: store.Image, other_networks: list[boot.Host]
+) -> None:
+    if not other_networks:
+        pytest.skip("only one network backend works on this machine")
+    for host in other_networks:
+        order = boot.Order(tiny, demo.instance(INSTANCE_ID), deadline_s=120, list_changes=True)
+        outcome = asyncio.run(boot.boot(order, host))
+        assert outcome.succeeded, (
+            host.network.backend.name,
+            outcome.console.decode(errors="replace")[-2000:],
+        )
+        assert [claim.text for claim in demo.CLAIMS if not claim.holds(outcome.changed or {})] == []
 
 
 @pytest.mark.parametrize("source", [Source.CONFIG_DRIVE, Source.NOCLOUD], ids=lambda source: source.value)

@@ -130,7 +130,9 @@ def outcome_lines(outcome: Outcome, report: Path) -> tuple[Line, ...]:
         lines.append(Line(f"The guest never said how it went ({outcome.ending.reason.value}).", Tone.BAD))
         lines += [Line(f"  console: {line}", Tone.QUIET) for line in _last_words(outcome.console)]
     else:
-        lines += [Line(f"  {printable(error)}", Tone.BAD) for error in outcome.result.errors]
+        lines += [Line(f"error: {printable(error)}", Tone.BAD) for error in outcome.result.errors]
+        warnings = [text for texts in outcome.result.recoverable_errors.values() for text in texts]
+        lines += [Line(f"warning: {printable(text)}", Tone.WARNING) for text in warnings]
         lines += _stages(outcome.result)
     verdict = "The guest is configured" if outcome.succeeded else "The guest is NOT configured as asked"
     tone = Tone.GOOD if outcome.succeeded else Tone.BAD

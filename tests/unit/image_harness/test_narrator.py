@@ -85,8 +85,13 @@ def test_a_guest_that_never_answered_is_shown_by_its_console() -> None:
 def test_degraded_is_not_done() -> None:
     assert not _outcome(Result("degraded")).succeeded
     assert not _outcome(Result("error", errors=("no source",))).succeeded
-    shown = outcome_lines(_outcome(Result("error", errors=("no source",))), Path("/r"))
-    assert ("  no source", Tone.BAD) in [(line.text, line.tone) for line in shown]
+    result = Result("error", errors=("no source",), recoverable_errors={"WARNING": ("a", "b\n")})
+    shown = [(line.text, line.tone) for line in outcome_lines(_outcome(result), Path("/r"))]
+    assert shown[1:4] == [
+        ("error: no source", Tone.BAD),
+        ("warning: a", Tone.WARNING),
+        ("warning: b\\n", Tone.WARNING),
+    ]
 
 
 def _files() -> bytes:

@@ -87,7 +87,7 @@ _CHEF = {
     **dict.fromkeys(("exec", "show_time", "force_install"), _FLAG),
     "directories": {**_TEXTS, "minItems": 1, "uniqueItems": True},
     "omnibus_url_retries": _NUMBER,
-    "initial_attributes": _MAP,
+    "initial_attributes": {"type": "object", "items": _TEXT},
     "install_type": _words("packages", "gems", "omnibus"),
     "run_list": _TEXTS,
     "chef_license": _words("accept", "accept-silent", "accept-no-persist"),

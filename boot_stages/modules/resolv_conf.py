@@ -8,7 +8,7 @@ from __future__ import annotations
 from boot_stages.actions import WriteFile, warn
 from boot_stages.image_templates import image_template
 from boot_stages.module import Module
-from boot_stages.schema import BOOL, TEXT, Keys, Kind, key, list_of, nullable, record
+from boot_stages.schema import BOOL, TEXT, Keys, Kind, key, list_of, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Config(Keys):
     """Keys of `resolv_conf`."""
 
     manage_resolv_conf: bool = key("Write the file.", BOOL, default=False)
-    resolv_conf: ResolverKeys | None = key("What stands in it.", nullable(record(ResolverKeys)), default=None)
+    resolv_conf: ResolverKeys | None = key("What stands in it.", record(ResolverKeys), default=None)
 
 
 def plan(config: Config, facts: Facts) -> tuple[Action, ...]:

@@ -11,7 +11,7 @@ import json
 from boot_stages.actions import RunCommand, WriteFile
 from boot_stages.hostname import Names, chosen_name, hostname_file, wanted_names
 from boot_stages.module import Module
-from boot_stages.schema import BOOL, TEXT, Keys, key, nullable
+from boot_stages.schema import BOOL, TEXT, Keys, key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Config(Keys):
     preserve_hostname: bool = key("Keep the name that the image has.", BOOL, default=False)
     prefer_fqdn_over_hostname: bool | None = key(
         "Set the fqdn as the host name. Default: true on the Red Hat family, else false.",
-        nullable(BOOL),
+        BOOL,
         default=None,
     )
     create_hostname_file: bool = key("Make the host name file when the image has none.", BOOL, default=True)

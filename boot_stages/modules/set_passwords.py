@@ -22,7 +22,6 @@ from boot_stages.schema import (
     Kind,
     key,
     list_of,
-    nullable,
     record,
     wrong,
 )
@@ -133,7 +132,7 @@ class Config(Keys):
         default="unchanged",
     )
     chpasswd: ChpasswdKeys = key("Passwords of users.", record(ChpasswdKeys), default=ChpasswdKeys())
-    password: Secret | None = key("The default user's password.", nullable(SECRET), default=None)
+    password: Secret | None = key("The default user's password.", SECRET, default=None)
 
 
 def plan(config: Config, facts: Facts) -> tuple[Action, ...]:

@@ -26,7 +26,16 @@ SUDOERS = "/etc/sudoers.d/90-cloud-init-users"
 GOOD_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?\Z", re.IGNORECASE)
 
 _MEMBERS = {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
-_GROUPS = Kind({"patternProperties": {"^.+$": _MEMBERS}, "additionalProperties": False}, ANY.read)
+_BY_NAME = {"patternProperties": {"^.+$": _MEMBERS}, "additionalProperties": False}
+_GROUPS = Kind(
+    {
+        "type": ["string", "object", "array"],
+        **_BY_NAME,
+        "items": {"type": ["string", "object"], **_BY_NAME},
+        "minItems": 1,
+    },
+    ANY.read,
+)
 _USERS = Kind(
     lambda: {
         "type": ["string", "array", "object"],

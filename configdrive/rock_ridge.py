@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 SECTOR = 2048
 MOST_CONTINUATIONS = 32
-_NAME_IS_SPECIAL = 0x02 | 0x04  # NM flags: the name stands for `.` or `..`
+# Flags of an NM entry: the next one continues the name; it stands for `.` or `..`.
+_NAME_GOES_ON = 0x01
+_NAME_IS_SPECIAL = 0x02 | 0x04
 
 
 class Attributes:
@@ -46,14 +48,14 @@ def both_endian(data: bytes, at: int, structure: str, offset: int) -> int:
 def attributes(image: Image, area: bytes, offset: int) -> Attributes:
     """The attributes in the system use area `area`, which lies at `offset`. Raises DriveError."""
     found = Attributes()
-    name = b""
-    has_name = False
+    name: bytes | None = None
+    goes_on = False
     for tag, body, at in _entries(image, area, offset):
         if tag == b"NM":
             if not body or body[0] & _NAME_IS_SPECIAL:
                 raise ForbiddenEntry("Rock Ridge name", at, "it stands for `.` or `..`")
-            has_name = True
-            name += body[1:]
+            name = (name or b"") + body[1:]
+            goes_on = bool(body[0] & _NAME_GOES_ON)
         elif tag == b"PX":
             found.mode = _number(body, "Rock Ridge mode", at)
         elif tag == b"CL":
@@ -62,7 +64,10 @@ def attributes(image: Image, area: bytes, offset: int) -> Attributes:
             found.is_moved = True
         elif tag in _REFUSED:
             raise ForbiddenEntry("Rock Ridge entry", at, _REFUSED[tag])
-    if has_name:
+    if goes_on:
+        # genisoimage writes such names with -iso-level 4: what they end in is nowhere.
+        raise DamagedDrive("Rock Ridge name", offset, "it says that it goes on, and does not")
+    if name is not None:
         found.name = _text(name, offset)
     return found
 

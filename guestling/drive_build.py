@@ -44,7 +44,7 @@ def build(arguments: argparse.Namespace) -> int:
     except OSError as error:
         complain(f"{error.filename}: {error.strerror}. Name a file that can be read. error=input-unreadable")
     except DriveError as error:
-        return _failed(arguments.output, error)
+        return _failed(arguments, arguments.output, error)
     return 2
 
 
@@ -53,16 +53,18 @@ def convert(arguments: argparse.Namespace) -> int:
     try:
         drive = reader.inspect(arguments.drive)
     except DriveError as error:
-        return _failed(arguments.drive, error)
+        return _failed(arguments, arguments.drive, error)
     label = arguments.label or drive.label or LABELS[layout_of(drive.tree) or OPENSTACK][0]
     try:
         return _write(arguments, drive.tree, label)
     except DriveError as error:
-        return _failed(arguments.output, error)
+        return _failed(arguments, arguments.output, error)
 
 
-def _failed(place: str, error: DriveError) -> int:
+def _failed(arguments: argparse.Namespace, place: str, error: DriveError) -> int:
     complain(f"{place}: {error} error={error.code}")
+    if arguments.format == "json" and arguments.output != "-":
+        print_json({"error": error.code, "message": str(error)})
     return 1 if isinstance(error, UnwritableOutput) else 2
 
 

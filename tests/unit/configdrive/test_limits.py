@@ -265,6 +265,14 @@ def test_cd_07_names_that_lead_elsewhere_are_refused(name: str) -> None:
         reader.read_bytes(mutated)
 
 
+def test_a_name_that_goes_on_and_does_not_is_refused() -> None:
+    """genisoimage -iso-level 4 loses the end of names of 250 bytes, and says that they go on."""
+    image = bytearray(builder.build({"name": b"x"}))
+    image[image.find(b"NM\x09\x01\0name") + 4] = 1
+    with pytest.raises(DamagedDrive, match="it says that it goes on, and does not"):
+        reader.read_bytes(bytes(image))
+
+
 def test_setuid_bits_say_nothing() -> None:
     iso = _pycdlib(rock_ridge="1.09")
     iso.add_fp(io.BytesIO(b"x"), 1, "/A.;1", rr_name="a", file_mode=0o104755)

@@ -40,7 +40,7 @@ def load(data: bytes | str, source: str, limits: Limits = DEFAULT) -> object:
 
 def _bounded_depth(value: object, source: str, limits: Limits) -> None:
     level = [value]
-    for _ in range(limits.json_depth + 1):
+    for _ in range(limits.json_depth):
         level = [child for one in level for child in _children(one)]
         if not level:
             return

@@ -70,7 +70,7 @@ PAYLOADS = r"""
 {{ x.y.z }}
 {{ 1 + x }}
 {{ a-b }}
-{{ 'a'.format_map.__self__ }}
+{{ ''.join.__self__ }}
 {{ config.items() }}
 {{ request.application }}
 {{ get_flashed_messages.__globals__ }}

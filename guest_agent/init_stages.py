@@ -201,13 +201,15 @@ def _become(boot: Boot) -> None:
     source = boot.source
     if source is None:
         return
-    is_new = boot.state.adopt(source.instance_id, f"{source.class_name}: {source.text}")
-    boot.is_new = boot.is_new or is_new
+    # New in the stage that first saw it: the next one finds the id in data/instance-id.
+    boot.is_new = boot.state.adopt(source.instance_id, f"{source.class_name}: {source.text}")
     boot.state.save_cache(source.instance_id, to_document(source))
     if boot.config.get("manual_cache_clean") is True:
         boot.machine.write(f"{boot.instance_directory}/{MANUAL_CLEAN.path}", "")
     info = instance_data.system_info(boot.machine)
     instance_data.write(boot.machine, instance_data.document(source, boot.config, info))
+    if boot.is_new:
+        _write_injected(boot, source)
 
 
 def _name_early(boot: Boot) -> None:
@@ -240,7 +242,7 @@ def _apply_network(boot: Boot, *, bring_up: bool) -> None:
     from guest_agent import network_apply
 
     source = boot.source
-    directory = boot.instance_directory if source is not None else INSTANCE_LINK
+    directory = boot.instance_directory if source is not None else ""
     applied = network_apply.apply(
         boot.machine,
         boot.config,
@@ -319,7 +321,6 @@ def _with_user_data(boot: Boot, event: str) -> list[str]:
     journal = boot.state.journal(source.instance_id)
     consumer.keep_raw(source)
     fetched = consumer.fetch(source)
-    _write_injected(boot)
     _name_early(boot)
     name, description = f"{event}/consume-user-data", "reading and applying user-data"
     boot.reporter.start(name, description)
@@ -342,15 +343,13 @@ def _with_user_data(boot: Boot, event: str) -> list[str]:
     return [*errors, *module_stages.run(boot, NETWORK.key)]
 
 
-def _write_injected(boot: Boot) -> None:
+def _write_injected(boot: Boot, source: SourceData) -> None:
     """`files[]` of OpenStack's metadata, on the first boot of an instance."""
     from boot_stages.actions import WriteFile
     from boot_stages.errors import StageError
 
-    if boot.source is None or not boot.is_new:
-        return
     effects = boot.machine.effects()
-    for file in boot.source.files:
+    for file in source.files:
         try:
             effects.apply(WriteFile(file.path, file.content, 0o660))
         except StageError as error:

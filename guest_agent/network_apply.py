@@ -78,6 +78,7 @@ def apply(
 ) -> Applied | None:
     """Write the network config if it is due, and bring it up if asked; None when nothing was written.
 
+    `instance_directory` is where the config is kept; "" as long as there is no instance.
     Raises NicMissing, NetworkError: the network that is there stays.
     """
     if machine.exists(DATA_UPGRADED_NETWORK.path):
@@ -102,7 +103,8 @@ def apply(
     if not is_due:
         LOG.debug("no network config change: this instance has had its config")
         return None
-    _remember(machine, asked, parsed, instance_directory)
+    if instance_directory:
+        _remember(machine, asked, parsed, instance_directory)
     try:
         rendered, activator = _render(machine, config, distro, parsed)
     except no_renderer() as error:

@@ -214,14 +214,14 @@ class State:
             return None
         try:
             document = json.loads(content)
-            schema = document["schema"]
+            schema = int(document["schema"])
         except (ValueError, KeyError, TypeError, RecursionError):
             aside = self.set_aside(path)
             LOG.warning(
                 "the cache %s cannot be read; it was kept as %s and the source is read anew", path, aside
             )
             return None
-        if not isinstance(schema, int) or schema > CACHE_SCHEMA:
+        if schema > CACHE_SCHEMA:
             raise NewerState(path)
         return dict(document)
 

@@ -97,7 +97,7 @@ def _check_version(
             yield error("drive-not-an-object", path, "its root is not an object", 'Write {"uuid": ...}')
         else:
             yield from _check_meta_data(tree, path, value, version, uuids)
-    for name, check_document in (*_OPTIONAL.items(), ("user_data", check_user_data)):
+    for name, check_document in (*OPTIONAL.items(), ("user_data", check_user_data)):
         path = _document(version, name)
         if path in tree and (name, tree[path]) not in checked:
             checked.add((name, tree[path]))
@@ -179,7 +179,7 @@ def _check_vendor_data(path: str, content: bytes) -> Iterator[Finding]:
 
 
 # Documents that may be left out, but must be JSON: one bad file makes cloud-init drop the source.
-_OPTIONAL = {
+OPTIONAL = {
     "vendor_data.json": _check_vendor_data,
     "vendor_data2.json": _check_vendor_data,
     "network_data.json": _check_network_data,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from configdrive import nocloud_contract, openstack_contract, oracle, reader
@@ -46,17 +46,22 @@ class Report:
         return all(finding.severity is not Severity.ERROR for finding in self.findings)
 
 
-def verify(path: str | os.PathLike[str]) -> Report:
-    """Read the drive at `path` and check everything. Raises UnreadableDrive when there is nothing to read."""
+def verify(path: str | os.PathLike[str], *, lenient: bool = False) -> Report:
+    """Read the drive at `path` and check everything. Raises UnreadableDrive when there is nothing to read.
+
+    `lenient`: a broken document that a guest could do without is a warning, as for a guest that drops it.
+    """
     try:
         drive = reader.inspect(path)
     except UnreadableDrive:
         raise
     except DriveError as fault:
         place = fault.structure if fault.offset is None else f"{fault.structure} at offset {fault.offset}"
-        return Report(None, None, (error(fault.code, "", fault.problem, fault.remedy, key=place),))
+        unread = error(fault.code, "", fault.problem, fault.remedy, key=f"config drive: {place}")
+        return Report(None, None, (unread,))
     layout = layout_of(drive.tree)
-    return Report(drive, layout, tuple(_findings(path, drive, layout)))
+    findings = _findings(path, drive, layout)
+    return Report(drive, layout, tuple(_softened(each) if lenient else each for each in findings))
 
 
 def layout_of(tree: Mapping[str, bytes]) -> str | None:
@@ -73,7 +78,7 @@ def _findings(path: str | os.PathLike[str], drive: Drive, layout: str | None) ->
     if drive.filesystem == reader.ISO9660 and not drive.is_packed:
         yield from oracle.compare(path, drive.tree)
     if layout is None:
-        problem = "it holds neither `openstack/` nor `meta-data` and `user-data`"
+        problem = "not a config drive: it holds neither `openstack/` nor `meta-data` and `user-data`"
         yield error("drive-not-a-config-drive", "", problem, "Build it with `guestling drive build`")
         return
     yield from _check_label(drive, layout)
@@ -82,6 +87,12 @@ def _findings(path: str | os.PathLike[str], drive: Drive, layout: str | None) ->
         yield warning("drive-large", "", problem, "Let the guest fetch large files from somewhere else")
     contract = openstack_contract if layout == OPENSTACK else nocloud_contract
     yield from contract.check(drive.tree)
+
+
+def _softened(finding: Finding) -> Finding:
+    if finding.path.rpartition("/")[2] not in openstack_contract.OPTIONAL:
+        return finding
+    return replace(finding, severity=Severity.WARNING)
 
 
 def _check_label(drive: Drive, layout: str) -> Iterator[Finding]:

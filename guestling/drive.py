@@ -43,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     diff = command("diff", "Say what differs; exit 1 if something does.", "guestling.drive_read:diff")
     for parser_of_one in (show, verify, extract):
         parser_of_one.add_argument("drive", help=_DRIVE)
+    verify.add_argument("--lenient", action="store_true", help="a broken optional document is a warning")
     show.add_argument("path", nargs="?", help="print this file of the drive instead, byte for byte")
     extract.add_argument("-o", "--output", required=True, metavar="DIR", help="new, or empty")
     diff.add_argument("first", help=_DRIVE)

@@ -43,7 +43,7 @@ def show(arguments: argparse.Namespace) -> int:
 def verify(arguments: argparse.Namespace) -> int:
     """Print every finding. Returns 1 if a guest would not be configured as meant."""
     try:
-        report = checks.verify(arguments.drive)
+        report = checks.verify(arguments.drive, lenient=arguments.lenient)
     except DriveError as error:
         return _failed(arguments, arguments.drive, error)
     if arguments.format == "json":

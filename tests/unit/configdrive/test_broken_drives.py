@@ -117,6 +117,16 @@ def test_a_good_drive_has_no_findings(layout: str, tmp_path: Path) -> None:
     assert verify(FIXTURES / layout).findings == ()
 
 
+def test_lenient_warns_of_a_broken_optional_document(tmp_path: Path) -> None:
+    tree = reader.read(FIXTURES / "openstack") | {"openstack/latest/vendor_data.json": b"<html>"}
+    image = tmp_path / "drive"
+    image.write_bytes(builder.build(tree))
+    assert not verify(image).is_good
+    report = verify(image, lenient=True)
+    assert report.is_good
+    assert [finding.code for finding in report.findings] == ["drive-invalid-json"]
+
+
 def test_the_table_in_the_docs_is_this_run() -> None:
     cases = [json.loads(case.read_text()) for case in CASES]
     rows = [

@@ -10,7 +10,7 @@ from hypothesis import given
 
 from configdrive import builder, envelope, oracle, reader
 from configdrive.builder import Format
-from tests.unit.configdrive.trees import TREE, trees
+from tests.unit.configdrive.trees import MANY, TREE, trees
 
 
 @pytest.mark.parametrize("filesystem", Format)
@@ -22,6 +22,7 @@ def test_what_is_built_is_read(tmp_path: Path, filesystem: Format) -> None:
     assert reader.filesystem(image) == filesystem.value
 
 
+@MANY
 @given(trees())
 def test_cd_13_any_tree_survives_iso9660(tree: dict[str, bytes]) -> None:
     image = builder.build(tree)
@@ -30,12 +31,14 @@ def test_cd_13_any_tree_survives_iso9660(tree: dict[str, bytes]) -> None:
     assert oracle.read(io.BytesIO(image)) == tree
 
 
+@MANY
 @given(trees())
 def test_cd_13_any_tree_survives_vfat(tree: dict[str, bytes]) -> None:
     image = builder.build(tree, format=Format.VFAT, size_mib=1)
     assert reader.read_bytes(image).tree == tree
 
 
+@MANY
 @given(trees())
 def test_cd_13_any_tree_survives_gzip_and_base64(tree: dict[str, bytes]) -> None:
     packed = envelope.pack(builder.build(tree))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 META_DATA = json.dumps({"uuid": "8f0a9c1e-1111-4222-8333-444455556666", "hostname": "web-1"}).encode()
@@ -18,6 +20,8 @@ TREE = {
 }
 
 LAST_CHARACTER = 0x10FFFF
+# More by flag: GUESTLING_TREES=10000. No deadline: a busy machine is no fault of a tree.
+MANY = settings(max_examples=int(os.environ.get("GUESTLING_TREES", "100")), deadline=None)
 
 
 def paths(highest: int) -> st.SearchStrategy[str]:

@@ -191,7 +191,7 @@ def test_an_output_that_cannot_be_written_exits_1(drive: Drive, capsys: pytest.C
 def test_a_broken_drive_exits_1_and_json_says_why(drive: Drive, capsys: pytest.CaptureFixture[str]) -> None:
     Path("cut.iso").write_bytes(builder.build({"openstack/latest/meta_data.json": b"{}"})[:-2048])
     assert drive("verify", "cut.iso") == 1
-    assert "cut.iso: error: volume at offset 0" in capsys.readouterr().out
+    assert "cut.iso: error: config drive: volume at offset 0" in capsys.readouterr().out
     assert drive("verify", "cut.iso", "--format", "json") == 1
     report = json.loads(capsys.readouterr().out)
     assert report["good"] is False

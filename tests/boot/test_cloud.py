@@ -61,7 +61,7 @@ class Client:
         raise AssertionError(f"{server} does not become {status}")
 
     async def console(self, server: str) -> str:
-        action = {"os-getConsoleOutput": {}}
+        action: dict[str, object] = {"os-getConsoleOutput": {}}
         _code, found = await self.call("POST", f"/compute/v2.1/servers/{server}/action", action)
         return str(found["output"])
 

@@ -78,13 +78,23 @@ def _limit(memory_bytes: int, cpu_s: int) -> None:
     import resource
 
     for kind, value in (
-        (resource.RLIMIT_AS, memory_bytes),
+        # The child begins with all its parent has: what is limited is what it adds.
+        (resource.RLIMIT_AS, memory_bytes + _own_bytes()),
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
     ):
         _, hard = resource.getrlimit(kind)
         resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def _own_bytes() -> int:
+    """The address space of this process now; 0 where /proc does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def _collected(read_end: int, deadline: float, limit: int) -> bytes:

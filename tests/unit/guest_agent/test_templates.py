@@ -166,6 +166,14 @@ def test_a_child_that_dies_is_told() -> None:
     assert limited(lambda: b"x" * 99) == b"x" * 99
 
 
+def test_ga_p10_the_memory_limit_counts_what_the_child_adds() -> None:
+    ballast = bytearray(300 << 20)
+    assert rendered("{{ 1 }}") == "1"
+    with pytest.raises(BadTemplate, match="memory"):
+        rendered("{{ 'a' * 300000000 }}")
+    assert len(ballast) == 300 << 20
+
+
 def test_a_child_writes_no_file(tmp_path: Path) -> None:
     def write() -> bytes:
         (tmp_path / "x").write_bytes(b"x" * 10)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import lzma
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CACHE = Path(__file__).resolve().parents[3] / ".cache/peers"
@@ -30,28 +33,43 @@ def nova() -> Path:
 def cloud_init() -> tuple[Path, Path]:
     """(Python, directory to put on its path) of the cloud-init in Debian 13. Raises PeerMissingError."""
     unpacked = CACHE / f"cloud-init-{SUITE}"
-    if not unpacked.is_dir():
-        try:
-            _unpack(_debian_package("cloud-init"), unpacked)
-        except (urllib.error.URLError, TimeoutError) as error:
-            raise PeerMissingError(f"cloud-init of Debian {SUITE} cannot be fetched: {error}") from error
+    with _one_at_a_time():
+        if not unpacked.is_dir():
+            try:
+                _unpack(_debian_package("cloud-init"), unpacked)
+            except (urllib.error.URLError, TimeoutError) as error:
+                raise PeerMissingError(f"cloud-init of Debian {SUITE} cannot be fetched: {error}") from error
     return _environment("cloud-init", CLOUD_INIT_NEEDS), unpacked / "usr/lib/python3/dist-packages"
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Test processes beside each other share the cache: one fills it, the others wait."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _environment(name: str, packages: tuple[str, ...]) -> Path:
     python = CACHE / f"{name}-environment/bin/python"
     ready = python.parents[1] / "ready"
-    if not ready.exists():
-        steps: tuple[list[str | Path], ...] = (
-            [sys.executable, "-m", "venv", python.parents[1]],
-            [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *packages],
-        )
-        for argv in steps:
-            done = subprocess.run(argv, capture_output=True, check=False, timeout=PATIENCE_S)
-            if done.returncode != 0:
-                raise PeerMissingError(f"{name} cannot be installed: {done.stderr.decode()[-200:]}")
-        ready.touch()
+    with _one_at_a_time():
+        if not ready.exists():
+            _make_environment(name, python, packages)
+            ready.touch()
     return python
+
+
+def _make_environment(name: str, python: Path, packages: tuple[str, ...]) -> None:
+    steps: tuple[list[str | Path], ...] = (
+        [sys.executable, "-m", "venv", python.parents[1]],
+        [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *packages],
+    )
+    for argv in steps:
+        done = subprocess.run(argv, capture_output=True, check=False, timeout=PATIENCE_S)
+        if done.returncode != 0:
+            raise PeerMissingError(f"{name} cannot be installed: {done.stderr.decode()[-200:]}")
 
 
 def _debian_package(name: str) -> bytes:

@@ -42,6 +42,7 @@ def tree_of(layout: str) -> dict[str, bytes]:
     return reader.read(ROOT / "fixtures/drive" / layout)
 
 
+@pytest.mark.timeout(900)  # the first to ask for Nova waits until pip has fetched it
 @pytest.mark.parametrize(("writer", "reader_", "layout"), PAIRS)
 def test_cd_13_what_one_writes_the_other_reads(
     writer: Writer, reader_: Reader, layout: str, tmp_path: Path

@@ -107,6 +107,9 @@ def _interface(one: Interface, network: Network, have_ip: bool, notes: list[Note
             stanza += _rules(one, have_ip, notes)
         stanzas.append(stanza)
     if waiting:
+        notes.append(
+            Note("WARNING", lost("eni", one, ["IPv6 routes, which ifupdown refuses without an address"]))
+        )
         lines = _dns_lines(dns, is_ipv6=True) if has_dns else []
         routed = [line for route in waiting for line in _route(route, "    ", have_ip, one.name)]
         stanzas.append([verb, f"iface {one.name} inet6 static", *sorted(lines), *routed])

@@ -45,6 +45,7 @@ def add(one: Interface, network: Network, this: Keyfile) -> None:
         this.set(family, this.number(family, "routing-rule"), rules.words(rule))
     _add_dns(one, network, this)
     _relax(this)
+    _complete(this)
 
 
 def _family(is_ipv6: bool) -> str:
@@ -124,3 +125,11 @@ def _relax(this: Keyfile) -> None:
     ):
         for family in FAMILIES:
             this.set(family, "may-fail", "true")
+
+
+def _complete(this: Keyfile) -> None:
+    """A section of routes alone needs a method, or NetworkManager refuses the profile; auto is its default."""
+    for family in FAMILIES:
+        if this.has(family) and not this.get(family, "method"):
+            this.set(family, "method", "auto")
+            this.set_default(family, "may-fail", "true")

@@ -33,7 +33,11 @@ DEVIATIONS = {
     "eni": (r"\| (dhcp|accept-ra) [01]$",),
     "netplan": (),
     "networkd": (r"\[Route\] Metric=", r"^\[DHCPv4\]( |$)", r"IPv6AcceptRA=yes$"),
-    "network-manager": (r"\[ethernet\] (mtu|cloned-mac-address)=", r"\[ethernet\]$"),
+    "network-manager": (
+        r"\[ethernet\] (mtu|cloned-mac-address)=",
+        r"\[ethernet\]$",
+        r"\[ipv[46]\] (method=auto|may-fail=true)$",
+    ),
     "sysconfig": (r"^MACADDR=",),
 }
 NETPLAN_FEATURES = frozenset({"ipv6-mtu", "dhcp-use-domains"})

@@ -105,7 +105,7 @@ def meaning(network: Network) -> dict[str, Any]:
     }
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(stable_v1())
 def test_ga_v1_to_model_to_v2_to_model_is_stable(document: dict[str, Any]) -> None:
     first = parse("yaml", document, {}).network
@@ -173,7 +173,7 @@ def one_network(draw: st.DrawFn, number: int, links: list[str]) -> dict[str, Any
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(given_=network_data())
 def test_ga_4_4_any_network_data_renders_everywhere(
     target: Any, given_: tuple[dict[str, Any], dict[str, str]]
@@ -232,7 +232,7 @@ documents = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(documents, st.sampled_from(["yaml", "network_data.json", "eni"]), st.sampled_from(RENDERERS))
 def test_ga_p15_anything_at_all_is_rendered_or_refused(document: object, kind: str, renderer: str) -> None:
     """Nothing but our own exceptions, whatever a cloud sends; and no file is named by what it sent."""

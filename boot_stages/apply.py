@@ -156,8 +156,8 @@ def _write_file(action: actions.WriteFile, effects: Effects) -> None:
     content = reveal(action.content)
     made: list[str] = []
 
-    def write() -> None:
-        write_whole(effects.root, action.path, content, action.mode, owner, made=made)
+    def write(root: str) -> None:
+        write_whole(root, action.path, content, action.mode, owner, made=made)
 
     _with_rights_of(action.as_user, effects, write)
     _own_new_parents(action, effects, made, owner)
@@ -183,11 +183,11 @@ def _feed_device(action: actions.FeedDevice, effects: Effects) -> None:
         os.close(descriptor)
 
 
-def _with_rights_of(user: str, effects: Effects, work: Callable[[], None]) -> None:
+def _with_rights_of(user: str, effects: Effects, work: Callable[[str], None]) -> None:
     if user and effects.apply_owners and user != "root":
-        as_user(*effects.user_ids(user), work)
+        as_user(effects.root, *effects.user_ids(user), work)
     else:
-        work()
+        work(effects.root)
 
 
 def _own_new_parents(
@@ -206,9 +206,9 @@ def _own_new_parents(
 def _make_directory(action: actions.MakeDirectory, effects: Effects) -> None:
     owner = effects.owner_ids(action.owner)
 
-    def make() -> None:
+    def make(root: str) -> None:
         made: list[str] = []
-        parent, name = open_parent(effects.root, action.path, make=True, made=made)
+        parent, name = open_parent(root, action.path, make=True, made=made)
         try:
             try:
                 os.mkdir(name, action.mode & 0o700, dir_fd=parent)

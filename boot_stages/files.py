@@ -125,18 +125,24 @@ def _unlink_if_there(parent: int, name: str) -> None:
         pass
 
 
-def as_user(uid: int, gid: int, work: Callable[[], None]) -> None:
-    """Do `work` in a child process with the rights of a user; raises ActionFailed with the child's words."""
+def as_user(root: str, uid: int, gid: int, work: Callable[[str], None]) -> None:
+    """Do `work(root)` in a child process with the rights of a user; raises ActionFailed with its words.
+
+    Below another root the child makes that its own first: the user may not be able to walk down to it.
+    """
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.close(read_end)
+            if root != "/":
+                os.chroot(root)
+                os.chdir("/")
             os.setgroups([])
             os.setgid(gid)
             os.setuid(uid)
-            work()
+            work("/")
             status = 0
         except (OSError, ActionFailed) as error:
             os.write(write_end, str(error).encode("utf-8", "replace")[:4096])

@@ -152,15 +152,16 @@ def _why_skipped(
     found = due.entry
     if found.activated_by and not any(key in config for key in found.activated_by):
         return f"no key of it is set ({', '.join(found.activated_by)})"
-    if found.families and found.name not in unverified and not _is_for(found.families, facts):
+    if found.name not in unverified and not is_for(found.families, facts):
         return f"it is for {', '.join(found.families)}, this is {facts.distro.name}"
     if due.frequency != ALWAYS and journal.has_run(found.name, due.frequency):
         return f"previously ran ({due.frequency})"
     return ""
 
 
-def _is_for(families: Sequence[str], facts: Facts) -> bool:
-    return facts.distro.family in families or facts.distro.name in families
+def is_for(families: Sequence[str], facts: Facts) -> bool:
+    """Whether a module of these families (none: every one) is for this guest."""
+    return not families or facts.distro.family in families or facts.distro.name in families
 
 
 def plan_module(

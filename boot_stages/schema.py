@@ -259,6 +259,8 @@ class Key(Default):
     def schemas(self) -> dict[str, Schema]:
         """The JSON schema of each spelling; old ones say what to use instead."""
         inner = {"description": self.text, **self.kind.schema()}
+        if isinstance(self.value, (bool, int, str)) and self.value != "":
+            inner.setdefault("default", self.value)
         if self.deprecated:
             inner.update(deprecated=True, deprecated_description=self.deprecated)
         instead = {

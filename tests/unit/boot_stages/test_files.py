@@ -233,7 +233,7 @@ def test_ga_w05_as_user_has_only_that_users_rights() -> None:
         own = place / "own"
         own.mkdir()
         os.chown(own, 1000, 1000)
-        files.as_user(1000, 1000, lambda: write_whole(str(own), "/f", b"x", 0o600))
+        files.as_user(str(place), 1000, 1000, lambda root: write_whole(root, "/own/f", b"x", 0o600))
         assert (own / "f").stat().st_uid == 1000
         with pytest.raises(ActionFailed, match="Permission denied"):
-            files.as_user(1000, 1000, lambda: write_whole(str(place), "/g", b"x"))
+            files.as_user(str(place), 1000, 1000, lambda root: write_whole(root, "/g", b"x"))

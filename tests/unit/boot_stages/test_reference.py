@@ -1,0 +1,71 @@
+"""The reference pages are what the declarations make, and every example in them plans."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from boot_stages.cloud_config_schema import schema
+from boot_stages.reference import counted, pages, words_of
+from boot_stages.reference_examples import EXAMPLES
+from boot_stages.registry import BY_NAME, MODULES, Later
+from boot_stages.runner import plan_module
+from boot_stages.validate import deprecations_of, faults_of
+
+ROOT = Path(__file__).parents[3]
+SUPPORTED = [entry for entry in MODULES if not isinstance(entry, Later)]
+# What an example needs of the guest to have something to do.
+FACTS: dict[str, dict[str, Any]] = {
+    "ansible": {},
+    "disable_ec2_metadata": {"have": ["ip"]},
+    "disk_setup": {"files": {"/dev/vdb": ""}},
+    "grub_dpkg": {},
+    "growpart": {"have": ["growpart"]},
+    "install_hotplug": {"have": ["udevadm"], "cloud": {"name": "openstack"}},
+    "phone_home": {
+        "files": {"/etc/ssh/ssh_host_ed25519_key.pub": "ssh-ed25519 AAAA"},
+        "pages": {"https://inventory.example.org/i-1/": ""},
+    },
+    "timezone": {"files": {"/usr/share/zoneinfo/Europe/Berlin": "TZif"}},
+    "apt_configure": {"have": ["apt-get", "gpg"], "files": {"/etc/os-release": "VERSION_CODENAME=trixie\n"}},
+    "users_groups": {"files": {"/etc/passwd": "root:x:0:0:root:/root:/bin/bash\n"}},
+    "ssh_import_id": {"have": ["ssh-import-id", "sudo"]},
+}
+
+
+def test_pages_are_up_to_date() -> None:
+    reference = ROOT / "docs" / "reference"
+    made = pages(*counted(ROOT / "fixtures"))
+    committed = {name: (reference / name).read_text() for name in made if (reference / name).exists()}
+    assert committed == made, "run: python -m boot_stages.reference docs/reference"
+    assert {path.stem for path in (reference / "modules").glob("*.md")} == {each.name for each in SUPPORTED}
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
+def test_every_example_is_good_and_plans(name: str, make_guest: Any) -> None:
+    config = yaml.safe_load(EXAMPLES[name]) or {}
+    assert faults_of(config, schema()) == []
+    assert deprecations_of(config, schema()) == []
+    entry = BY_NAME[name]
+    distro = entry.families[0] if entry.families else "debian"
+    facts = FACTS.get(name, {})
+    guest = make_guest(distro={"redhat": "fedora"}.get(distro, distro), system=config, **facts)
+    plan, faults = plan_module(entry, config, guest.facts)
+    assert faults == []
+    bad = [action.summary() for action in plan if action.summary().startswith(("warning:", "fail:"))]
+    assert bad == []
+    for action in plan:
+        guest.effects.apply(action)
+
+
+def test_every_supported_module_has_an_example() -> None:
+    assert set(EXAMPLES) == {entry.name for entry in SUPPORTED}
+
+
+def test_types_in_words() -> None:
+    assert words_of({"type": "array", "items": {"type": ["string", "null"]}}) == "list of text or null"
+    assert (
+        words_of({"oneOf": [{"enum": [False, "off"]}, {"type": "integer"}]}) == "`false` or `off` or number"
+    )
+    assert words_of({}) == "anything"

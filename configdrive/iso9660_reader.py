@@ -65,6 +65,13 @@ def read(image: Image, harvest: Harvest) -> tuple[str, str, bool]:
     return primary.label, names.kind, joliet is not None
 
 
+def read_joliet(image: Image, harvest: Harvest) -> None:
+    """Put every file of the Joliet tree into `harvest`; nothing where there is none. Raises DriveError."""
+    _, joliet = _volumes(image)
+    if joliet is not None:
+        _Walk(image, harvest, JolietNames()).run(joliet.root)
+
+
 def _volumes(image: Image) -> tuple[Volume, Volume | None]:
     """The primary volume, and the Joliet one if there is one."""
     primary = joliet = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from configdrive import nocloud_contract, openstack_contract, oracle, reader
+from configdrive import joliet_contract, nocloud_contract, openstack_contract, oracle, reader
 from configdrive.errors import DriveError, UnreadableDrive
 from configdrive.findings import Severity, error, note, warning
 from configdrive.source import MIB
@@ -77,6 +77,8 @@ def _findings(path: str | os.PathLike[str], drive: Drive, layout: str | None) ->
     yield from _check_names(drive)
     if drive.filesystem == reader.ISO9660 and not drive.is_packed:
         yield from oracle.compare(path, drive.tree)
+        if drive.has_joliet and drive.names == "rock-ridge":
+            yield from joliet_contract.check(path, drive.tree)
     if layout is None:
         problem = "not a config drive: it holds neither `openstack/` nor `meta-data` and `user-data`"
         yield error("drive-not-a-config-drive", "", problem, "Build it with `guestling drive build`")

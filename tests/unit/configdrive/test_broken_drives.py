@@ -127,6 +127,30 @@ def test_lenient_warns_of_a_broken_optional_document(tmp_path: Path) -> None:
     assert [finding.code for finding in report.findings] == ["drive-invalid-json"]
 
 
+def test_cd_06_a_joliet_tree_that_differs_is_a_warning(tmp_path: Path) -> None:
+    tree = reader.read(FIXTURES / "openstack")
+    image = tmp_path / "drive"
+    joliet_name = "meta_data.json".encode("utf-16-be")
+    image.write_bytes(builder.build(tree).replace(joliet_name, "mete_data.json".encode("utf-16-be")))
+    report = verify(image)
+    assert report.is_good
+    assert {(finding.code, finding.path) for finding in report.findings} == {
+        ("drive-joliet-differs", path) for path in tree if path.endswith("meta_data.json")
+    }
+
+
+def test_cd_06_a_damaged_joliet_tree_is_a_warning(tmp_path: Path) -> None:
+    data = bytearray(builder.build(reader.read(FIXTURES / "openstack")))
+    start = int.from_bytes(data[17 * 2048 + 158 : 17 * 2048 + 162], "little") * 2048
+    first = data[start] + data[start + data[start]]  # after `.` and `..`
+    data[start + first + 10] ^= 1  # a length, in one of its two byte orders
+    image = tmp_path / "drive"
+    image.write_bytes(data)
+    report = verify(image)
+    assert report.is_good
+    assert "drive-joliet-differs" in [finding.code for finding in report.findings]
+
+
 def test_the_table_in_the_docs_is_this_run() -> None:
     cases = [json.loads(case.read_text()) for case in CASES]
     rows = [

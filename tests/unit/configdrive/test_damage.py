@@ -36,14 +36,14 @@ def structure_of(image: bytes, used: int) -> list[int]:
 
 def attempt(image: bytes) -> dict[str, bytes] | None:
     """The tree, or None where the reader refused with an error that names a place."""
-    started = time.monotonic()
+    started = time.process_time()  # what the reader costs, whatever else the machine does
     tree, refusal = None, "config drive: none at offset 0: none. None."
     try:
         tree = reader.read_bytes(image).tree
     except DriveError as error:
         refusal = str(error)
     assert PLACED.fullmatch(refusal)
-    assert time.monotonic() - started < SLOWEST_S
+    assert time.process_time() - started < SLOWEST_S
     return tree
 
 

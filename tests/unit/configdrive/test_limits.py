@@ -158,9 +158,9 @@ def test_dates_that_no_drive_can_bear(text: str, filesystem: Format, monkeypatch
 @pytest.mark.parametrize("filesystem", Format)
 def test_thousands_of_names_that_are_cut_to_the_same_take_little_time(filesystem: Format) -> None:
     tree = {"d/" + "n" * 70 + str(number): b"" for number in range(9_000)}
-    started = time.monotonic()
+    started = time.process_time()
     image = builder.build(tree, format=filesystem)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
     assert reader.read_bytes(image).tree == tree
 
 

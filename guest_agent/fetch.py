@@ -33,7 +33,7 @@ class Policy(Value):
 
     timeout_s: float = 10.0
     tries: int = 6
-    deadline_s: float = 240.0
+    deadline_s: float = DEFAULT.download_total_s
     other_hosts: bool = False  # whether a redirect may lead to another host
     client_certificate: tuple[str, str] | None = None  # paths of certificate and key
 
@@ -299,15 +299,15 @@ def _jitter() -> float:
     return int.from_bytes(os.urandom(2), "big") / 65535
 
 
-def web_for(machine: Machine) -> Web:
+def web_for(machine: Machine, limits: Limits = DEFAULT) -> Web:
     """HTTP for that machine: its --http map in tests, the network in a guest.
 
     Below another root without a map nothing is fetched.
     """
     settings = machine.settings
     if not settings.http and machine.is_live:
-        return Web()
+        return Web(limits=limits)
     from guest_agent.http_map import HttpMap
 
     replies = HttpMap.read(settings.http, machine.root) if settings.http else HttpMap({}, machine.root)
-    return Web(replies=replies, sleep=lambda _s: None, root=machine.root)
+    return Web(replies=replies, limits=limits, sleep=lambda _s: None, root=machine.root)

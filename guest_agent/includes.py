@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from guest_agent.limits import DEFAULT, Limits
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from guest_agent.limits import Limits
     from guest_agent.machine import Machine
     from guest_agent.parts import Fetch
 
@@ -41,7 +42,7 @@ def refusal(url: str, chain: tuple[str, ...], fetched: int, limits: Limits) -> s
     return None
 
 
-def fetcher(machine: Machine, instance_directory: str) -> Fetch:
+def fetcher(machine: Machine, instance_directory: str, limits: Limits = DEFAULT) -> Fetch:
     """How a boot fetches: over HTTP, and what `#include-once` named only once for each instance.
 
     The copy (0600, in the instance's data/urlcache) is on the disk before it is used (GA-P09).
@@ -58,7 +59,7 @@ def fetcher(machine: Machine, instance_directory: str) -> Fetch:
         if web is None:
             from guest_agent.fetch import web_for
 
-            web = web_for(machine)
+            web = web_for(machine, limits)
         body = web.include(url, _client_certificate(machine, instance_directory))
         if once:
             machine.write(place, body, 0o600)

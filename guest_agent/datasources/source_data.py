@@ -85,8 +85,9 @@ class Search:
         """HTTP, made when it is first needed."""
         if self._web is None:
             from guest_agent.fetch import web_for
+            from guest_agent.limits import from_config
 
-            self._web = web_for(self.machine)
+            self._web = web_for(self.machine, from_config(self.config)[0])
         return self._web
 
     def settings(self, name: str) -> Mapping[str, object]:

@@ -33,6 +33,7 @@ from metadata_server.responder import (
     Outcome,
     Send,
     Wish,
+    allowed_hosts,
     neutron_safe,
     respond,
 )
@@ -63,6 +64,7 @@ class Endpoint:
         self._listener = listener
         self._context = context
         self._catalogue = services.instances
+        self._is_wildcard = listener.is_wildcard
         # Where the connection alone says who asks: what it said, by the peer's address.
         self._by_peer = listener.mode in (Mode.SOURCE_IP, Mode.SOCKET) and not listener.trusted_proxies
         self._peers: dict[str | None, Caller] = {}
@@ -135,8 +137,9 @@ class Endpoint:
         except BadPath:
             return None, error(400), None
         self._warn_foreign(request, protocol, now_s)
+        context = self._context_of(protocol)
         if path in _WITHOUT_CALLER:
-            return None, respond(request, None, wall_s, self._context), None
+            return None, respond(request, None, wall_s, context), None
         caller = identify(self._listener, protocol.connection(), request, path)
         if isinstance(caller, Response):
             return None, caller, None
@@ -155,7 +158,14 @@ class Endpoint:
             return tree, error(429, Retry_After="1"), caller
         if caller.path is not None:
             request = replace(request, target=_with_query(caller.path, request.target))
-        return tree, respond(request, tree, wall_s, self._context), caller
+        return tree, respond(request, tree, wall_s, context), caller
+
+    def _context_of(self, protocol: GuestProtocol) -> Context:
+        """The context; behind a wildcard address, with the address that this connection really came to."""
+        if not self._is_wildcard or protocol.transport is None:
+            return self._context
+        local: str = protocol.transport.get_extra_info("sockname")[0]
+        return replace(self._context, hosts=allowed_hosts(self._listener, local))
 
     async def _finish(
         self, raw: web.BaseRequest, outcome: Response | Send, tree: Tree | None, started_s: float

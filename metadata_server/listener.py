@@ -69,6 +69,12 @@ class Listener:
             )
 
     @property
+    def is_wildcard(self) -> bool:
+        """Whether it takes connections to any address of the host."""
+        place = parse_address(self.address)
+        return not isinstance(place, str) and ip_address(place[0]).is_unspecified
+
+    @property
     def unix_path(self) -> str | None:
         return self.address[5:] if self.address.startswith("unix:") else None
 

@@ -147,19 +147,31 @@ class Service:
             self._vendor = VendorData(self._config.targets, self._config.vendor_rules)
             self.server.services.vendor_data = self._vendor.replies
             self.server.instances.on_change.append(self._vendor.forget)
+        self._refuse_tokens_behind_neutron()
         addresses = [await self.server.listen(listener) for listener in self._config.listeners]
         if self._config.admin is not None:
             await self.server.listen_admin(
                 Listener(self._config.admin), Admin(self.server.services, self.documents)
             )
         self._give_up_root()
-        background = [asyncio.create_task(self._follow()), asyncio.create_task(self._watch_loop())]
+        background = [asyncio.create_task(self._follow()), asyncio.create_task(self.watch_loop())]
         self._obey_signals()
         try:
             ready(tuple(addresses))
             await self._stop.wait()
         finally:
             await self._end(background)
+
+    def _refuse_tokens_behind_neutron(self) -> None:
+        """Neutron's agent drops the token's header, so the guest could never read its metadata (ID-10)."""
+        if not any(listener.neutron_safe for listener in self._config.listeners):
+            return
+        for uuid in self.server.instances:
+            instance = self.server.instances.get(uuid)
+            if instance is not None and instance.imds.tokens == "required":
+                raise BadListener(
+                    f"{uuid}: imds.tokens cannot be required behind Neutron's agent. Turn them off."
+                )
 
     async def _end(self, background: list[asyncio.Task[None]]) -> None:
         for task in background:
@@ -211,7 +223,7 @@ class Service:
     async def _follow(self) -> None:
         await self.documents.follow()
 
-    async def _watch_loop(self) -> None:
+    async def watch_loop(self) -> None:
         """Say when something blocked the event loop (MS-D16), and drop full rate buckets."""
         loop = asyncio.get_running_loop()
         while True:

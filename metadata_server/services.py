@@ -79,11 +79,13 @@ class Services:
         took_ms = (self.monotonic() - started_s) * 1000
         instance_id = None if tree is None else tree.instance.uuid
         agent = headers.get("User-Agent", "")
-        self.on_request(
-            AccessRecord(
-                self.wall_time(), instance_id, mode, method, path, answer.status, size, took_ms, agent
-            )
+        record = AccessRecord(
+            self.wall_time(), instance_id, mode, method, path, answer.status, size, took_ms, agent
         )
+        try:
+            self.on_request(record)
+        except Exception:  # not our code, and the guest's answer is on its way already
+            LOG.exception("on_request failed")
 
     def warn_foreign(self, peer: str, headers: tuple[str, ...], now_s: float) -> None:
         """Identity headers where none are read: one warning per peer and minute (ID-1)."""

@@ -201,32 +201,9 @@ class Consumer:
         return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
     def _fetcher(self) -> Fetch:
-        """Fetches `#include` addresses; what `#include-once` got is kept for this instance."""
-        machine = self._machine
+        from guest_agent.includes import fetcher
 
-        def fetch(url: str, once: bool) -> bytes:
-            import hashlib
-
-            from guest_agent.fetch import web_for
-
-            digest = hashlib.md5(url.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
-            kept = Place(f"{self._directory}/data/urlcache/{digest}", 0o600)
-            body = machine.read_bytes(kept.path) if once else None
-            if body is None:
-                body = web_for(machine).include(url, self._certificate())
-                if once:
-                    self._keep(kept, body)
-            return body
-
-        return fetch
-
-    def _certificate(self) -> tuple[str, str] | None:
-        """The client certificate and key that the image, or the source, has put there."""
-        for directory in (self._directory, CLOUD):
-            paths = (f"{directory}/data/ssl/cert.pem", f"{directory}/data/ssl/key.pem")
-            if all(self._machine.exists(path) for path in paths):
-                return self._machine.path(paths[0]), self._machine.path(paths[1])
-        return None
+        return fetcher(self._machine, self._directory, self._limits)
 
     def _handlers(self, *, is_first_run: bool) -> Handlers | None:
         """The part handlers of a document; None where its code must not run."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import networks
-from spawner.api import views
+from spawner.api import new_server, server_actions, server_search, views
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import (
@@ -32,72 +30,16 @@ from spawner.api.requests import (
 )
 from spawner.errors import NotFound
 from spawner.store import servers
-from spawner.store.servers import Flavor, Server
+from spawner.store.servers import Server
 from spawner.store.tables import (
     ACTIONS,
-    FLAVORS,
-    IMAGES,
-    KEYPAIRS,
     NETWORKS,
     PORTS,
     SECURITY_GROUPS,
-    SERVER_GROUPS,
 )
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 USER_DATA_LIMIT = 65_535
-
-
-class _Disk(msgspec.Struct):
-    source_type: str
-    destination_type: str | None = None
-    uuid: str | None = None
-    boot_index: int | str | None = None
-    delete_on_termination: bool | None = None
-    volume_size: int | str | None = None
-    device_name: str | None = None
-    tag: str | None = None
-
-
-class _Wish(msgspec.Struct):
-    uuid: str | None = None
-    port: str | None = None
-    fixed_ip: str | None = None
-    tag: str | None = None
-
-
-class _NewServer(
-    msgspec.Struct, rename={"image_ref": "imageRef", "flavor_ref": "flavorRef", "admin_pass": "adminPass"}
-):
-    name: str
-    flavor_ref: str | int
-    image_ref: str | None = None
-    networks: list[_Wish] | str | None = None
-    key_name: str | None = None
-    user_data: str | None = None
-    config_drive: bool | str | None = None
-    metadata: dict[str, str] = {}
-    security_groups: list[dict[str, str]] = []
-    availability_zone: str | None = None
-    host: str | None = None
-    hypervisor_hostname: str | None = None
-    hostname: str | None = None
-    description: str | None = None
-    tags: list[str] = []
-    personality: list[dict[str, str]] = []
-    block_device_mapping_v2: list[_Disk] = []
-    min_count: int = 1
-    max_count: int = 1
-    admin_pass: str | None = None
-    return_reservation_id: bool = False
-
-
-class _CreateServer(
-    msgspec.Struct, rename={"hints": "os:scheduler_hints", "old_hints": "OS-SCH-HNT:scheduler_hints"}
-):
-    server: _NewServer
-    hints: dict[str, Any] = {}
-    old_hints: dict[str, Any] = {}
 
 
 class _Changes(msgspec.Struct):
@@ -157,7 +99,7 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
 class _Servers:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._actions = _action_table(cloud)
+        self._actions = server_actions.action_table(cloud)
 
     # --- reading ----------------------------------------------------------------------------------------
 
@@ -178,8 +120,8 @@ class _Servers:
             found = await servers.listed(
                 connection, project_id=None if everyone else request[IDENTITY].project_id
             )
-        chosen = [server for server in found if _matches(server, query)]
-        _sort(chosen, query)
+        chosen = [server for server in found if server_search.matches(server, query)]
+        server_search.sort(chosen, query)
         return page(request, chosen, lambda server: server.id)
 
     async def list_short(self, request: web.Request) -> web.Response:
@@ -219,9 +161,9 @@ class _Servers:
     # --- creating ---------------------------------------------------------------------------------------
 
     async def create(self, request: web.Request) -> web.Response:
-        form = await read_body(request, _CreateServer)
+        form = await read_body(request, new_server.CreateServer)
         wish, version = form.server, request[MICROVERSION]
-        _check_new(wish, version)
+        new_server.check(wish, version)
         made = []
         for number in range(max(wish.max_count, wish.min_count)):
             name = wish.name if wish.max_count == 1 else f"{wish.name}-{number + 1}"
@@ -239,39 +181,43 @@ class _Servers:
             return answer({"reservation_id": f"r-{first.id[:8]}"}, 202)
         return answer({"server": document}, 202, location)
 
-    async def _create_one(self, request: web.Request, form: _CreateServer, name: str) -> Server:
+    async def _create_one(self, request: web.Request, form: new_server.CreateServer, name: str) -> Server:
         wish = form.server
         identity = request[IDENTITY]
         hints = {**form.old_hints, **form.hints}
         server_id = self._cloud.new_id()
         async with self._cloud.store.write() as connection:
-            flavor = await _flavor(connection, str(wish.flavor_ref))
-            await _check_image(connection, _image_of(wish), flavor, identity.project_id)
+            flavor = await new_server.flavor_of(connection, str(wish.flavor_ref))
+            await new_server.check_image(connection, new_server.image_of(wish), flavor, identity.project_id)
             server = Server(
                 id=server_id,
                 name=name,
-                hostname=wish.hostname or _hostname(name, server_id),
+                hostname=wish.hostname or new_server.hostname(name, server_id),
                 project_id=identity.project_id,
                 user_id=identity.user_id,
                 flavor=flavor,
                 created_at=self._cloud.clock(),
-                image_id=_image_of(wish),
+                image_id=new_server.image_of(wish),
                 key_name=wish.key_name,
-                public_key=await _public_key(connection, identity.user_id, wish.key_name),
-                user_data=_user_data(wish.user_data),
+                public_key=await new_server.public_key(connection, identity.user_id, wish.key_name),
+                user_data=new_server.user_data(wish.user_data),
                 config_drive=wish.config_drive in {True, "True", "true"},
                 metadata=wish.metadata,
                 tags=tuple(wish.tags),
-                security_groups=await _group_names(connection, identity.project_id, wish.security_groups),
+                security_groups=await new_server.group_names(
+                    connection, identity.project_id, wish.security_groups
+                ),
                 files=tuple(wish.personality),
-                hints=_placement_hints(wish),
-                group_id=await _group(connection, identity.project_id, hints.get("group")),
+                hints=new_server.placement_hints(wish),
+                group_id=await new_server.group_of(connection, identity.project_id, hints.get("group")),
                 client_token=None,
             )
             await self._add_ports(connection, server, wish)
         return await self._cloud.conductor.create(server, caller(request))
 
-    async def _add_ports(self, connection: AsyncConnection, server: Server, wish: _NewServer) -> None:
+    async def _add_ports(
+        self, connection: AsyncConnection, server: Server, wish: new_server.NewServer
+    ) -> None:
         """A port on each network asked for: `auto` and nothing said mean the project's only one."""
         if wish.networks == "none":
             return
@@ -283,7 +229,7 @@ class _Servers:
             ids = list((await connection.execute(query)).scalars())
             if len(ids) > 1:
                 raise Fault(409, "Multiple possible networks found, use a Network ID to be more specific.")
-            wishes = [_Wish(uuid=network_id) for network_id in ids]
+            wishes = [new_server.NetworkWish(uuid=network_id) for network_id in ids]
         for each in wishes:
             if each.port is not None:
                 await self._bind(connection, server, each.port)
@@ -486,199 +432,6 @@ class _Servers:
         return answer({"security_groups": groups})
 
 
-# --- what a request for a server means ------------------------------------------------------------------
-
-
-def _check_new(wish: _NewServer, version: tuple[int, int]) -> None:
-    if not wish.name.strip() or len(wish.name) > 255:
-        raise Fault(400, "Invalid input for field/attribute name: 1 to 255 characters are needed.")
-    if not 1 <= wish.min_count <= 100 or not 1 <= wish.max_count <= 100:
-        raise Fault(400, "Invalid input for field/attribute min_count: 1 to 100 servers can be made at once.")
-    if wish.networks is None and version >= (2, 37):
-        raise Fault(400, "Invalid input for field/attribute server. 'networks' is a required property")
-    if wish.personality and version >= (2, 57):
-        raise Fault(400, "Additional properties are not allowed ('personality' was unexpected)")
-    if wish.tags and version < (2, 52):
-        raise Fault(400, "Additional properties are not allowed ('tags' was unexpected)")
-    if wish.hostname is not None and not LABEL.fullmatch(wish.hostname.partition(".")[0]):
-        raise Fault(400, "Invalid input for field/attribute hostname: use a-z, 0-9 and '-'.")
-    for disk in wish.block_device_mapping_v2:
-        if (disk.source_type, disk.destination_type or "local") != ("image", "local"):
-            raise Fault(
-                400, "Block Device Mapping is Invalid: only the image on a local disk is possible here."
-            )
-
-
-def _image_of(wish: _NewServer) -> str | None:
-    if wish.image_ref:
-        return wish.image_ref.rstrip("/").rpartition("/")[2]
-    return next((disk.uuid for disk in wish.block_device_mapping_v2 if disk.uuid), None)
-
-
-async def _flavor(connection: AsyncConnection, flavor_ref: str) -> Flavor:
-    flavor_id = flavor_ref.rstrip("/").rpartition("/")[2]
-    row = (await connection.execute(select(FLAVORS).where(FLAVORS.c.id == flavor_id))).first()
-    if row is None:
-        raise Fault(400, f"Flavor {flavor_id[:64]} could not be found.")
-    return Flavor(
-        row.id,
-        row.name,
-        row.vcpus,
-        row.ram_mib,
-        row.disk_gib,
-        row.ephemeral_gib,
-        row.swap_mib,
-        dict(row.extra_specs),
-    )
-
-
-async def _check_image(
-    connection: AsyncConnection, image_id: str | None, flavor: Flavor, project_id: str
-) -> None:
-    if image_id is None:
-        raise Fault(400, "Invalid imageRef provided.")
-    row = (await connection.execute(select(IMAGES).where(IMAGES.c.id == image_id))).first()
-    if row is None or (row.visibility == "private" and row.owner != project_id):
-        raise Fault(400, f"Image {image_id[:64]} could not be found.")
-    if row.status != "active":
-        raise Fault(400, f"Image {image_id} is not active.")
-    if row.min_ram > flavor.ram_mib:
-        raise Fault(400, "Flavor's memory is too small for requested image.")
-    if flavor.disk_gib and row.min_disk > flavor.disk_gib:
-        raise Fault(400, "Flavor's disk is too small for requested image.")
-
-
-async def _public_key(connection: AsyncConnection, user_id: str, name: str | None) -> str | None:
-    if name is None:
-        return None
-    query = select(KEYPAIRS.c.public_key).where(KEYPAIRS.c.user_id == user_id, KEYPAIRS.c.name == name)
-    found = (await connection.execute(query)).scalar()
-    if found is None:
-        raise Fault(400, "Invalid key_name provided.")
-    return str(found)
-
-
-def _user_data(text: str | None) -> bytes | None:
-    if text is None:
-        return None
-    if len(text) > USER_DATA_LIMIT:
-        raise Fault(
-            400,
-            f"User data too large. User data must be no larger than {USER_DATA_LIMIT} bytes once encoded.",
-        )
-    try:
-        return base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        raise Fault(400, "Userdata content cannot be decoded") from None
-
-
-async def _group_names(
-    connection: AsyncConnection, project_id: str, wished: list[dict[str, str]]
-) -> tuple[str, ...]:
-    """Security groups by name; some clients put an id into the name field."""
-    if not wished:
-        return ("default",)
-    query = select(SECURITY_GROUPS).where(SECURITY_GROUPS.c.project_id == project_id)
-    rows = (await connection.execute(query)).all()
-    names = []
-    for entry in wished:
-        wanted = entry.get("name", "")
-        found = [row.name for row in rows if wanted in {row.name, row.id}]
-        if not found:
-            raise Fault(400, f"Security group {wanted[:64]} not found for project {project_id}.")
-        names.append(found[0])
-    return tuple(dict.fromkeys(names))
-
-
-async def _group(connection: AsyncConnection, project_id: str, group_id: object) -> str | None:
-    if not group_id:
-        return None
-    query = select(SERVER_GROUPS.c.id).where(
-        SERVER_GROUPS.c.id == str(group_id), SERVER_GROUPS.c.project_id == project_id
-    )
-    if (await connection.execute(query)).scalar() is None:
-        raise Fault(400, f"Instance group {str(group_id)[:64]} could not be found.")
-    return str(group_id)
-
-
-def _placement_hints(wish: _NewServer) -> dict[str, str]:
-    """Where the server shall be; `zone:host` names both."""
-    zone, _, host = (wish.availability_zone or "").partition(":")
-    hints = {"availability_zone": zone, "host": wish.host or wish.hypervisor_hostname or host}
-    return {name: value for name, value in hints.items() if value}
-
-
-def _hostname(name: str, server_id: str) -> str:
-    """A host name from a display name, as Nova makes it."""
-    plain = re.sub(r"[^a-z0-9-]+", "-", name.lower().replace("_", "-").replace(" ", "-").replace(".", "-"))
-    return plain.strip("-")[:63].strip("-") or f"server-{server_id}"
-
-
-def _matches(server: Server, query: Mapping[str, str]) -> bool:
-    if "name" in query and not _is_match(query["name"], server.name):
-        return False
-    wanted = {
-        "status": server.status,
-        "image": server.image_id,
-        "flavor": server.flavor.id,
-        "host": server.host,
-        "key_name": server.key_name,
-        "user_id": server.user_id,
-        "vm_state": server.vm_state.value,
-        "project_id": server.project_id,
-        "tenant_id": server.project_id,
-    }
-    for name, value in wanted.items():
-        if name in query and query[name].lower() != (value or "").lower():
-            return False
-    if truth(query.get("deleted", "")):
-        return False
-    if "tags" in query and not set(query["tags"].split(",")) <= set(server.tags):
-        return False
-    return "changes-since" not in query or _since(query["changes-since"]) <= (
-        server.updated_at or server.created_at
-    )
-
-
-def _is_match(pattern: str, name: str) -> bool:
-    """Nova's `name` is a regular expression; one that is not is taken as it stands."""
-    try:
-        return re.search(pattern[:255], name) is not None
-    except re.error:
-        return pattern in name
-
-
-def _since(word: str) -> float:
-    from datetime import UTC, datetime
-
-    try:
-        moment = datetime.fromisoformat(word)
-    except ValueError:
-        raise Fault(400, "Invalid changes-since value") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-_SORT_KEYS = {
-    "created_at": lambda server: server.created_at,
-    "updated_at": lambda server: server.updated_at or 0.0,
-    "display_name": lambda server: server.name,
-    "uuid": lambda server: server.id,
-    "vm_state": lambda server: server.vm_state.value,
-    "launched_at": lambda server: server.launched_at or 0.0,
-    "host": lambda server: server.host or "",
-}
-
-
-def _sort(found: list[Server], query: Any) -> None:
-    keys = query.getall("sort_key", [])
-    directions = query.getall("sort_dir", [])
-    for index, name in reversed(list(enumerate(keys))):
-        if name not in _SORT_KEYS:
-            raise Fault(400, f"Invalid sort key: {name[:40]}")
-        direction = directions[index] if index < len(directions) else "desc"
-        found.sort(key=_SORT_KEYS[name], reverse=direction == "desc")
-
-
 def _instance_action(row: Any) -> dict[str, Any]:
     return {
         "action": row.action,
@@ -689,73 +442,4 @@ def _instance_action(row: Any) -> dict[str, Any]:
         "start_time": iso(row.started_at, micro=True),
         "updated_at": iso(row.finished_at or row.started_at, micro=True),
         "user_id": row.user_id,
-    }
-
-
-# --- actions --------------------------------------------------------------------------------------------
-
-
-def _action_table(cloud: Cloud) -> dict[str, Any]:
-    """Body key -> what it does."""
-
-    def plain(name: str) -> Any:
-        async def act(request: web.Request, server: Server, _body: object) -> web.Response:
-            await cloud.conductor.act(server.id, name, caller(request))
-            return web.Response(status=202)
-
-        return act
-
-    async def reboot(request: web.Request, server: Server, body: Any) -> web.Response:
-        kind = str(body.get("type", "") if isinstance(body, dict) else "").upper()
-        if kind not in {"SOFT", "HARD"}:
-            raise Fault(400, "Invalid input for field/attribute type. Value must be SOFT or HARD.")
-        await cloud.conductor.act(server.id, "reboot" if kind == "SOFT" else "hard-reboot", caller(request))
-        return web.Response(status=202)
-
-    async def console(_request: web.Request, server: Server, body: Any) -> web.Response:
-        length = body.get("length") if isinstance(body, dict) else None
-        if length is not None and not str(length).lstrip("-").isdigit():
-            raise Fault(400, "Length in request body must be an integer value")
-        output = cloud.conductor.console_output(server).decode("utf-8", "replace")
-        lines = output.splitlines(keepends=True)
-        if length is not None and int(length) >= 0:
-            lines = lines[len(lines) - int(length) :] if int(length) < len(lines) else lines
-        return answer({"output": "".join(lines)})
-
-    async def rebuild(request: web.Request, server: Server, body: Any) -> web.Response:
-        image_id = str(body.get("imageRef", "")) if isinstance(body, dict) else ""
-        async with cloud.store.write() as connection:
-            await _check_image(connection, image_id or None, server.flavor, server.project_id)
-        await cloud.conductor.act(server.id, "rebuild", caller(request), image_id=image_id)
-        async with cloud.store.read() as connection:
-            changed = await servers.get(connection, server.id)
-        document = views.detail(changed, cloud, request[MICROVERSION])
-        return answer({"server": document}, 202)
-
-    async def lock(_request: web.Request, server: Server, body: Any) -> web.Response:
-        reason = body.get("locked_reason") if isinstance(body, dict) else None
-        async with cloud.store.write() as connection:
-            await servers.change(connection, server.id, cloud.clock(), locked=True, locked_reason=reason)
-        return web.Response(status=202)
-
-    async def unlock(_request: web.Request, server: Server, _body: object) -> web.Response:
-        async with cloud.store.write() as connection:
-            await servers.change(connection, server.id, cloud.clock(), locked=False, locked_reason=None)
-        return web.Response(status=202)
-
-    async def delete(request: web.Request, server: Server, _body: object) -> web.Response:
-        await cloud.conductor.delete(server.id, caller(request))
-        return web.Response(status=202)
-
-    return {
-        "os-start": plain("start"),
-        "os-stop": plain("stop"),
-        "pause": plain("pause"),
-        "unpause": plain("unpause"),
-        "reboot": reboot,
-        "rebuild": rebuild,
-        "os-getConsoleOutput": console,
-        "lock": lock,
-        "unlock": unlock,
-        "forceDelete": delete,
     }

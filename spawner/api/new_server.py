@@ -1,0 +1,214 @@
+"""What a request for a new server means: its form, the checks, and the names it uses.
+
+Source: Compute API reference (create server), openstack-api.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from spawner.api.faults import Fault
+from spawner.store.servers import Flavor
+from spawner.store.tables import FLAVORS, IMAGES, KEYPAIRS, SECURITY_GROUPS, SERVER_GROUPS
+
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+USER_DATA_LIMIT = 65_535
+
+
+class DiskWish(msgspec.Struct):
+    """A block device; only the image on a local disk is possible."""
+
+    source_type: str
+    destination_type: str | None = None
+    uuid: str | None = None
+    boot_index: int | str | None = None
+    delete_on_termination: bool | None = None
+    volume_size: int | str | None = None
+    device_name: str | None = None
+    tag: str | None = None
+
+
+class NetworkWish(msgspec.Struct):
+    """One network card: on a network, or a port that is there."""
+
+    uuid: str | None = None
+    port: str | None = None
+    fixed_ip: str | None = None
+    tag: str | None = None
+
+
+class NewServer(
+    msgspec.Struct, rename={"image_ref": "imageRef", "flavor_ref": "flavorRef", "admin_pass": "adminPass"}
+):
+    """What the client asks for."""
+
+    name: str
+    flavor_ref: str | int
+    image_ref: str | None = None
+    networks: list[NetworkWish] | str | None = None
+    key_name: str | None = None
+    user_data: str | None = None
+    config_drive: bool | str | None = None
+    metadata: dict[str, str] = {}
+    security_groups: list[dict[str, str]] = []
+    availability_zone: str | None = None
+    host: str | None = None
+    hypervisor_hostname: str | None = None
+    hostname: str | None = None
+    description: str | None = None
+    tags: list[str] = []
+    personality: list[dict[str, str]] = []
+    block_device_mapping_v2: list[DiskWish] = []
+    min_count: int = 1
+    max_count: int = 1
+    admin_pass: str | None = None
+    return_reservation_id: bool = False
+
+
+class CreateServer(
+    msgspec.Struct, rename={"hints": "os:scheduler_hints", "old_hints": "OS-SCH-HNT:scheduler_hints"}
+):
+    """The whole body: the server, and hints for the scheduler."""
+
+    server: NewServer
+    hints: dict[str, Any] = {}
+    old_hints: dict[str, Any] = {}
+
+
+def check(wish: NewServer, version: tuple[int, int]) -> None:
+    """Raise Fault 400 for what no server can be."""
+    if not wish.name.strip() or len(wish.name) > 255:
+        raise Fault(400, "Invalid input for field/attribute name: 1 to 255 characters are needed.")
+    if not 1 <= wish.min_count <= 100 or not 1 <= wish.max_count <= 100:
+        raise Fault(400, "Invalid input for field/attribute min_count: 1 to 100 servers can be made at once.")
+    if wish.networks is None and version >= (2, 37):
+        raise Fault(400, "Invalid input for field/attribute server. 'networks' is a required property")
+    if wish.personality and version >= (2, 57):
+        raise Fault(400, "Additional properties are not allowed ('personality' was unexpected)")
+    if wish.tags and version < (2, 52):
+        raise Fault(400, "Additional properties are not allowed ('tags' was unexpected)")
+    if wish.hostname is not None and not LABEL.fullmatch(wish.hostname.partition(".")[0]):
+        raise Fault(400, "Invalid input for field/attribute hostname: use a-z, 0-9 and '-'.")
+    for disk in wish.block_device_mapping_v2:
+        if (disk.source_type, disk.destination_type or "local") != ("image", "local"):
+            raise Fault(
+                400, "Block Device Mapping is Invalid: only the image on a local disk is possible here."
+            )
+
+
+def image_of(wish: NewServer) -> str | None:
+    """The id of the image, which clients name in one of two places."""
+    if wish.image_ref:
+        return wish.image_ref.rstrip("/").rpartition("/")[2]
+    return next((disk.uuid for disk in wish.block_device_mapping_v2 if disk.uuid), None)
+
+
+async def flavor_of(connection: AsyncConnection, flavor_ref: str) -> Flavor:
+    """The flavor by id or link. Raises Fault 400."""
+    flavor_id = flavor_ref.rstrip("/").rpartition("/")[2]
+    row = (await connection.execute(select(FLAVORS).where(FLAVORS.c.id == flavor_id))).first()
+    if row is None:
+        raise Fault(400, f"Flavor {flavor_id[:64]} could not be found.")
+    return Flavor(
+        row.id,
+        row.name,
+        row.vcpus,
+        row.ram_mib,
+        row.disk_gib,
+        row.ephemeral_gib,
+        row.swap_mib,
+        dict(row.extra_specs),
+    )
+
+
+async def check_image(
+    connection: AsyncConnection, image_id: str | None, flavor: Flavor, project_id: str
+) -> None:
+    """Raise Fault 400 unless the image is there, active, and fits the flavor."""
+    if image_id is None:
+        raise Fault(400, "Invalid imageRef provided.")
+    row = (await connection.execute(select(IMAGES).where(IMAGES.c.id == image_id))).first()
+    if row is None or (row.visibility == "private" and row.owner != project_id):
+        raise Fault(400, f"Image {image_id[:64]} could not be found.")
+    if row.status != "active":
+        raise Fault(400, f"Image {image_id} is not active.")
+    if row.min_ram > flavor.ram_mib:
+        raise Fault(400, "Flavor's memory is too small for requested image.")
+    if flavor.disk_gib and row.min_disk > flavor.disk_gib:
+        raise Fault(400, "Flavor's disk is too small for requested image.")
+
+
+async def public_key(connection: AsyncConnection, user_id: str, name: str | None) -> str | None:
+    """The public key of a key pair. Raises Fault 400."""
+    if name is None:
+        return None
+    query = select(KEYPAIRS.c.public_key).where(KEYPAIRS.c.user_id == user_id, KEYPAIRS.c.name == name)
+    found = (await connection.execute(query)).scalar()
+    if found is None:
+        raise Fault(400, "Invalid key_name provided.")
+    return str(found)
+
+
+def user_data(text: str | None) -> bytes | None:
+    """The bytes of base64 user data. Raises Fault 400."""
+    if text is None:
+        return None
+    if len(text) > USER_DATA_LIMIT:
+        raise Fault(
+            400,
+            f"User data too large. User data must be no larger than {USER_DATA_LIMIT} bytes once encoded.",
+        )
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        raise Fault(400, "Userdata content cannot be decoded") from None
+
+
+async def group_names(
+    connection: AsyncConnection, project_id: str, wished: list[dict[str, str]]
+) -> tuple[str, ...]:
+    """Security groups by name; some clients put an id into the name field."""
+    if not wished:
+        return ("default",)
+    query = select(SECURITY_GROUPS).where(SECURITY_GROUPS.c.project_id == project_id)
+    rows = (await connection.execute(query)).all()
+    names = []
+    for entry in wished:
+        wanted = entry.get("name", "")
+        found = [row.name for row in rows if wanted in {row.name, row.id}]
+        if not found:
+            raise Fault(400, f"Security group {wanted[:64]} not found for project {project_id}.")
+        names.append(found[0])
+    return tuple(dict.fromkeys(names))
+
+
+async def group_of(connection: AsyncConnection, project_id: str, group_id: object) -> str | None:
+    """The id of a server group of the project. Raises Fault 400."""
+    if not group_id:
+        return None
+    query = select(SERVER_GROUPS.c.id).where(
+        SERVER_GROUPS.c.id == str(group_id), SERVER_GROUPS.c.project_id == project_id
+    )
+    if (await connection.execute(query)).scalar() is None:
+        raise Fault(400, f"Instance group {str(group_id)[:64]} could not be found.")
+    return str(group_id)
+
+
+def placement_hints(wish: NewServer) -> dict[str, str]:
+    """Where the server shall be; `zone:host` names both."""
+    zone, _, host = (wish.availability_zone or "").partition(":")
+    hints = {"availability_zone": zone, "host": wish.host or wish.hypervisor_hostname or host}
+    return {name: value for name, value in hints.items() if value}
+
+
+def hostname(name: str, server_id: str) -> str:
+    """A host name from a display name, as Nova makes it."""
+    plain = re.sub(r"[^a-z0-9-]+", "-", name.lower().replace("_", "-").replace(" ", "-").replace(".", "-"))
+    return plain.strip("-")[:63].strip("-") or f"server-{server_id}"

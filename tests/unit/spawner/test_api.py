@@ -1,0 +1,419 @@
+"""The OpenStack APIs over HTTP on loopback: who may do what, microversions, faults, paging, uploads."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from spawner import identity
+from spawner.api.app import make_app
+from spawner.api.cloud import Cloud
+from spawner.compute.fake_node import FakeNode
+from spawner.service import open_cloud
+
+
+def _qcow2(backing: bytes) -> bytes:
+    """A qcow2 header, version 3, of a 1 MiB disk over a backing file."""
+    fields = [
+        b"QFI\xfb",
+        (3).to_bytes(4),
+        (112 if backing else 0).to_bytes(8),
+        len(backing).to_bytes(4),
+        (16).to_bytes(4),
+        (1 << 20).to_bytes(8),
+    ]
+    header = b"".join(fields).ljust(100, b"\0") + (104).to_bytes(4)
+    return (header.ljust(112, b"\0") + backing).ljust(65536, b"\0")
+
+
+_numbers = itertools.count()
+
+
+class Api:
+    """One caller: `call` gives status and document, `headers` what the last answer said."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, token: str = "") -> None:
+        self._session = session
+        self._url = url
+        self._token = token
+        self.headers: dict[str, str] = {}
+
+    async def call(
+        self, method: str, path: str, body: object = None, version: str = "", data: bytes | None = None
+    ) -> tuple[int, Any]:
+        headers = {"X-Auth-Token": self._token} if self._token else {}
+        if version:
+            headers["OpenStack-API-Version"] = f"compute {version}"
+        if data is not None:
+            headers["Content-Type"] = "application/octet-stream"
+        async with self._session.request(
+            method, f"{self._url}{path}", json=body if data is None else None, data=data, headers=headers
+        ) as answer:
+            self.headers = dict(answer.headers)
+            return answer.status, await answer.json(content_type=None) if await answer.read() else None
+
+    async def as_user(self, user: str, password: str, project: str) -> Api:
+        scope = {"project": {"name": project, "domain": {"id": "default"}}}
+        who = {"name": user, "domain": {"id": "default"}, "password": password}
+        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": who}}, "scope": scope}}
+        status, _document = await self.call("POST", "/identity/v3/auth/tokens", body)
+        assert status == 201
+        return Api(self._session, self._url, self.headers["X-Subject-Token"])
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
+    url = f"http://127.0.0.1:{unused_tcp_port}"
+    opened = await open_cloud(tmp_path / "cloud", [FakeNode("host-1")], url)
+    runner = web.AppRunner(make_app(opened), access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
+    yield opened
+    await runner.cleanup()
+    await opened.conductor.close()
+    await opened.store.close()
+
+
+@pytest.fixture
+async def nobody(cloud: Cloud) -> AsyncIterator[Api]:
+    async with aiohttp.ClientSession() as session:
+        yield Api(session, cloud.url)
+
+
+async def _with_role(cloud: Cloud, nobody: Api, role: str) -> Api:
+    """A new user with one role in a project of their own."""
+    number = next(_numbers)
+    async with cloud.store.write() as connection:
+        await identity.add_project(connection, f"p{number}", f"project-{number}", 0.0)
+        await identity.add_user(
+            connection, f"u{number}", f"user-{number}", "pass", b"salt", f"p{number}", 0.0
+        )
+        await identity.assign(connection, f"u{number}", f"p{number}", role)
+    return await nobody.as_user(f"user-{number}", "pass", f"project-{number}")
+
+
+@pytest.fixture
+async def member(cloud: Cloud, nobody: Api) -> Api:
+    return await _with_role(cloud, nobody, "member")
+
+
+@pytest.fixture
+async def admin(cloud: Cloud, nobody: Api) -> Api:
+    return await _with_role(cloud, nobody, "admin")
+
+
+async def _image(api: Api, **fields: object) -> str:
+    form = {
+        "name": "disk",
+        "disk_format": "raw",
+        "container_format": "bare",
+        "visibility": "private",
+        **fields,
+    }
+    status, image = await api.call("POST", "/image/v2/images", form)
+    assert status == 201
+    status, _ = await api.call("PUT", f"/image/v2/images/{image['id']}/file", data=bytes(4096))
+    assert status == 204
+    return str(image["id"])
+
+
+async def _server(api: Api, image: str, **fields: object) -> str:
+    form = {"name": "web", "imageRef": image, "flavorRef": "1", "networks": "none", **fields}
+    status, made = await api.call("POST", "/compute/v2.1/servers", {"server": form}, "2.96")
+    assert status == 202, made
+    return str(made["server"]["id"])
+
+
+# --- who may do what ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/compute/v2.1/servers", "/image/v2/images", "/network/v2.0/networks"])
+async def test_without_a_token_nothing_is_told(nobody: Api, path: str) -> None:
+    status, document = await nobody.call("GET", path)
+    assert status == 401
+    assert "Keystone" in nobody.headers["WWW-Authenticate"]
+    assert "authentication" in str(document)
+
+
+@pytest.mark.parametrize("spoil", ["truncated", "other key", "rubbish", "expired"])
+async def test_a_spoiled_token_is_no_token(cloud: Cloud, nobody: Api, member: Api, spoil: str) -> None:
+    good = cloud.tokens.read(member._token)
+    tokens = {
+        "truncated": member._token[:-2],
+        "other key": identity.Tokens(bytes(32), cloud.clock).mint(good),
+        "rubbish": "gAAAA.ü",
+        "expired": cloud.tokens.mint(replace(good, expires_at=cloud.clock() - 1)),
+    }
+    member._token = tokens[spoil].encode("ascii", "replace").decode()
+    assert (await member.call("GET", "/compute/v2.1/servers"))[0] == 401
+
+
+async def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(cloud: Cloud, nobody: Api) -> None:
+    answers = []
+    for user in ("admin", "nobody-of-that-name"):
+        who = {"name": user, "domain": {"id": "default"}, "password": "wrong"}
+        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": who}}}}
+        answers.append(await nobody.call("POST", "/identity/v3/auth/tokens", body))
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 401
+
+
+async def test_a_reader_reads_and_does_not_write(cloud: Cloud, nobody: Api) -> None:
+    reader = await _with_role(cloud, nobody, "reader")
+    assert (await reader.call("GET", "/compute/v2.1/servers"))[0] == 200
+    status, document = await reader.call("POST", "/compute/v2.1/os-keypairs", {"keypair": {"name": "x"}})
+    assert (status, document["forbidden"]["code"]) == (403, 403)
+    assert (await reader.call("GET", "/placement/resource_providers"))[0] == 403
+
+
+async def test_another_projects_server_is_not_there(cloud: Cloud, nobody: Api, member: Api) -> None:
+    server = await _server(member, await _image(member))
+    stranger = await _with_role(cloud, nobody, "member")
+    status, document = await stranger.call("GET", f"/compute/v2.1/servers/{server}")
+    assert (status, document["itemNotFound"]["message"]) == (404, f"Instance {server} could not be found.")
+    assert (await stranger.call("DELETE", f"/compute/v2.1/servers/{server}"))[0] == 404
+    assert (await stranger.call("GET", "/compute/v2.1/servers/detail"))[1] == {"servers": []}
+    assert (await stranger.call("GET", "/compute/v2.1/servers/detail?all_tenants=1"))[0] == 403
+    await cloud.conductor.settled()
+
+
+async def test_an_application_credential_signs_in_until_it_is_deleted(
+    cloud: Cloud, nobody: Api, member: Api
+) -> None:
+    user = cloud.tokens.read(member._token).user_id
+    path = f"/identity/v3/users/{user}/application_credentials"
+    body = {"application_credential": {"name": "ci", "secret": "s3cret"}}
+    status, made = await member.call("POST", path, body)
+    assert status == 201
+    credential = made["application_credential"]["id"]
+    method = {
+        "methods": ["application_credential"],
+        "application_credential": {"id": credential, "secret": "s3cret"},
+    }
+    sign_in = {"auth": {"identity": method}}
+    assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 201
+    assert (await member.call("DELETE", f"{path}/{credential}"))[0] == 204
+    assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 401
+
+
+def test_secrets_are_files_that_only_their_owner_reads(cloud: Cloud, tmp_path: Path) -> None:
+    modes = {
+        path.name: stat.S_IMODE(path.stat().st_mode)
+        for path in (tmp_path / "cloud").iterdir()
+        if path.is_file()
+    }
+    assert set(modes.values()) == {0o600}
+    assert {"clouds.yaml", "token.key", "spawner.db"} <= set(modes)
+
+
+async def test_passwords_are_stored_as_hashes_only(cloud: Cloud, member: Api, tmp_path: Path) -> None:
+    password = (tmp_path / "cloud" / "clouds.yaml").read_text().partition("password: ")[2].split()[0]
+    assert member is not None
+    for path in (tmp_path / "cloud").glob("spawner.db*"):
+        assert password.encode() not in path.read_bytes()
+
+
+# --- versions, faults, input ----------------------------------------------------------------------------
+
+
+async def test_the_microversion_is_honoured_and_told(member: Api) -> None:
+    assert (await member.call("GET", "/compute/v2.1/flavors/1", version="2.61"))[1]["flavor"][
+        "extra_specs"
+    ] == {}
+    assert member.headers["OpenStack-API-Version"] == "compute 2.61"
+    assert "OpenStack-API-Version" in member.headers["Vary"]
+    assert "extra_specs" not in (await member.call("GET", "/compute/v2.1/flavors/1"))[1]["flavor"]
+    assert member.headers["OpenStack-API-Version"] == "compute 2.1"
+
+
+@pytest.mark.parametrize(("version", "status"), [("2.97", 406), ("3.0", 406), ("two", 400), ("2", 400)])
+async def test_a_microversion_out_of_range_is_refused(member: Api, version: str, status: int) -> None:
+    assert (await member.call("GET", "/compute/v2.1/flavors", version=version))[0] == status
+
+
+async def test_the_flavor_in_a_server_changes_with_the_microversion(cloud: Cloud, member: Api) -> None:
+    server = await _server(member, await _image(member))
+    await cloud.conductor.settled()
+    path = f"/compute/v2.1/servers/{server}"
+    assert (await member.call("GET", path, version="2.46"))[1]["server"]["flavor"]["id"] == "1"
+    assert (await member.call("GET", path, version="2.47"))[1]["server"]["flavor"][
+        "original_name"
+    ] == "m1.nano"
+
+
+BAD_SERVERS: list[tuple[dict[str, object], str]] = [
+    ({"flavorRef": "77"}, "Flavor 77 could not be found"),
+    ({"imageRef": "nope"}, "Image nope could not be found"),
+    ({"imageRef": None}, "Invalid imageRef"),
+    ({"name": ""}, "attribute name"),
+    ({"name": 5}, "Expected `str`, got `int` - at `server.name`"),
+    ({"key_name": "nope"}, "Invalid key_name"),
+    ({"user_data": "%%%"}, "cannot be decoded"),
+    ({"user_data": base64.b64encode(bytes(60000)).decode()}, "too large"),
+    ({"max_count": 1000, "min_count": 1000}, "1 to 100 servers"),
+    ({"security_groups": [{"name": "nope"}]}, "Security group nope not found"),
+    ({"hostname": "-bad-"}, "hostname"),
+    ({"networks": [{"fixed_ip": "10.0.0.1"}]}, "neither uuid nor port"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), BAD_SERVERS)
+async def test_a_bad_server_is_refused_with_the_field_named(
+    member: Api, change: dict[str, object], words: str
+) -> None:
+    form = {"name": "web", "imageRef": await _image(member), "flavorRef": "1", "networks": "none", **change}
+    status, document = await member.call("POST", "/compute/v2.1/servers", {"server": form}, "2.96")
+    assert (status, document["badRequest"]["code"]) == (400, 400)
+    assert words in document["badRequest"]["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff", b'{"server": {"name": "' + b"a" * 100])
+async def test_rubbish_is_a_400_in_novas_form(member: Api, body: bytes) -> None:
+    status, document = await member.call("POST", "/compute/v2.1/servers", data=body)
+    assert status == 400
+    assert document["badRequest"]["code"] == 400
+    assert "Traceback" not in str(document)
+
+
+async def test_every_service_words_its_faults_its_own_way(admin: Api) -> None:
+    assert "itemNotFound" in (await admin.call("GET", "/compute/v2.1/servers/x"))[1]
+    assert (await admin.call("GET", "/network/v2.0/networks/x"))[1]["NeutronError"][
+        "type"
+    ] == "NetworkNotFound"
+    assert (await admin.call("GET", "/identity/v3/projects/x"))[1]["error"]["code"] == 404
+    assert (await admin.call("GET", "/placement/resource_providers/x"))[1]["errors"][0]["status"] == 404
+    assert (await admin.call("GET", "/image/v2/images/x"))[1]["code"] == "404 Not Found"
+    assert admin.headers["x-openstack-request-id"].startswith("req-")
+
+
+async def test_a_wrong_method_and_an_unknown_path_are_faults_too(member: Api) -> None:
+    status, document = await member.call("PATCH", "/compute/v2.1/servers")
+    assert (status, list(document)) == (405, ["badMethod"])
+    assert (await member.call("GET", "/compute/v2.1/no-such-thing"))[0] == 404
+
+
+async def test_lists_are_paged_with_markers(cloud: Cloud, member: Api) -> None:
+    image = await _image(member)
+    made = [await _server(member, image, name=f"web-{number}") for number in range(5)]
+    await cloud.conductor.settled()
+    seen: list[str] = []
+    query = "limit=2"
+    while query:
+        _status, document = await member.call("GET", f"/compute/v2.1/servers?{query}")
+        seen += [server["id"] for server in document["servers"]]
+        links = document.get("servers_links", [])
+        query = links[0]["href"].partition("?")[2] if links else ""
+    assert sorted(seen) == sorted(made)
+    assert (await member.call("GET", "/compute/v2.1/servers?marker=nope"))[0] == 400
+
+
+async def test_filters_and_sorting(cloud: Cloud, member: Api) -> None:
+    image = await _image(member)
+    for name in ("web-1", "web-2", "db-1"):
+        await _server(member, image, name=name, tags=["blue"] if name == "web-2" else [])
+    await cloud.conductor.settled()
+
+    async def names(query: str) -> list[str]:
+        _status, document = await member.call("GET", f"/compute/v2.1/servers?{query}", version="2.96")
+        return [server["name"] for server in document["servers"]]
+
+    assert sorted(await names("name=web")) == ["web-1", "web-2"]
+    assert await names("name=^db") == ["db-1"]
+    assert await names("tags=blue") == ["web-2"]
+    assert await names("status=ERROR") == []
+    assert await names("sort_key=display_name&sort_dir=asc") == ["db-1", "web-1", "web-2"]
+
+
+# --- images ---------------------------------------------------------------------------------------------
+
+
+async def test_sp_09_an_image_with_a_backing_file_is_refused_and_kept_nowhere(
+    cloud: Cloud, member: Api
+) -> None:
+    form = {"name": "evil", "disk_format": "qcow2", "container_format": "bare"}
+    _status, image = await member.call("POST", "/image/v2/images", form)
+    path = f"/image/v2/images/{image['id']}"
+    status, document = await member.call("PUT", f"{path}/file", data=_qcow2(b"/etc/passwd"))
+    assert status == 415
+    assert "backing_file" in document["message"]
+    assert not cloud.images.path(image["id"]).exists()
+    assert (await member.call("GET", path))[1]["status"] == "queued"
+
+
+async def test_sp_10_what_is_declared_must_be_what_is_there(member: Api) -> None:
+    form = {"name": "lie", "disk_format": "raw", "container_format": "bare"}
+    _status, image = await member.call("POST", "/image/v2/images", form)
+    status, document = await member.call("PUT", f"/image/v2/images/{image['id']}/file", data=_qcow2(b""))
+    assert (status, "Declared as raw, the image is qcow2" in document["message"]) == (415, True)
+
+
+async def test_an_image_comes_back_as_it_went_and_has_its_checksums(member: Api) -> None:
+    form = {"name": "disk", "disk_format": "raw", "container_format": "bare"}
+    _status, image = await member.call("POST", "/image/v2/images", form)
+    content = os.urandom(300_000)
+    assert (await member.call("PUT", f"/image/v2/images/{image['id']}/file", data=content))[0] == 204
+    import hashlib
+
+    shown = (await member.call("GET", f"/image/v2/images/{image['id']}"))[1]
+    assert shown["checksum"] == hashlib.md5(content).hexdigest()
+    assert shown["os_hash_value"] == hashlib.sha512(content).hexdigest()
+    assert (shown["size"], shown["status"]) == (300_000, "active")
+    assert (await member.call("PUT", f"/image/v2/images/{image['id']}/file", data=content))[0] == 409
+
+
+async def test_only_an_admin_makes_images_public(member: Api, admin: Api) -> None:
+    form = {"name": "disk", "disk_format": "raw", "container_format": "bare", "visibility": "public"}
+    assert (await member.call("POST", "/image/v2/images", form))[0] == 403
+    assert (await admin.call("POST", "/image/v2/images", form))[0] == 201
+
+
+# --- networks -------------------------------------------------------------------------------------------
+
+
+async def test_ports_get_different_addresses_and_give_them_back(member: Api) -> None:
+    network = (await member.call("POST", "/network/v2.0/networks", {"network": {"name": "n"}}))[1]["network"][
+        "id"
+    ]
+    subnet = {"network_id": network, "cidr": "192.0.2.0/29", "ip_version": 4}
+    assert (await member.call("POST", "/network/v2.0/subnets", {"subnet": subnet}))[0] == 201
+    ports = []
+    for _number in range(5):
+        status, made = await member.call("POST", "/network/v2.0/ports", {"port": {"network_id": network}})
+        assert status == 201
+        ports.append(made["port"])
+    addresses = [port["fixed_ips"][0]["ip_address"] for port in ports]
+    assert sorted(addresses) == [f"192.0.2.{last}" for last in range(2, 7)]
+    status, full = await member.call("POST", "/network/v2.0/ports", {"port": {"network_id": network}})
+    assert (status, "No more IP addresses" in full["NeutronError"]["message"]) == (409, True)
+    assert (await member.call("DELETE", f"/network/v2.0/networks/{network}"))[0] == 409
+    for port in ports:
+        assert (await member.call("DELETE", f"/network/v2.0/ports/{port['id']}"))[0] == 204
+    assert (await member.call("DELETE", f"/network/v2.0/networks/{network}"))[0] == 204
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"cidr": "192.0.2.1/24"}, "host bits"),
+        ({"cidr": "rubbish"}, "cidr"),
+        ({"cidr": "192.0.2.0/24", "gateway_ip": "10.0.0.1"}, "is not in 192.0.2.0/24"),
+        ({"cidr": "2001:db8::/64"}, "not of IPv4"),
+    ],
+)
+async def test_a_bad_subnet_is_refused_with_the_reason(
+    member: Api, fields: dict[str, str], words: str
+) -> None:
+    network = (await member.call("POST", "/network/v2.0/networks", {"network": {}}))[1]["network"]["id"]
+    body = {"subnet": {"network_id": network, "ip_version": 4, **fields}}
+    status, document = await member.call("POST", "/network/v2.0/subnets", body)
+    assert (status, words in document["NeutronError"]["message"]) == (400, True)

@@ -128,7 +128,7 @@ def _relax(this: Keyfile) -> None:
 
 
 def _complete(this: Keyfile) -> None:
-    """A section of routes alone needs a method, or NetworkManager refuses the profile; auto is its default."""
+    """Routes alone are no section: without a method the profile is refused; auto is the default of both."""
     for family in FAMILIES:
         if this.has(family) and not this.get(family, "method"):
             this.set(family, "method", "auto")

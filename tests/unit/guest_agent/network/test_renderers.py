@@ -1,4 +1,4 @@
-"""Rules of the renderers that the golden topologies do not show, and what must be said when something is lost."""
+"""Rules of the renderers that the golden topologies do not show, and what is said when something is lost."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_ga_4_6_gateway_outside_the_subnet_is_on_link() -> None:
 
 
 def test_ipv6_route_on_an_ipv4_device() -> None:
-    """NetworkManager refuses an [ipv6] with routes and no method, ifupdown a static stanza without address."""
+    """NetworkManager refuses an [ipv6] of routes without a method, ifupdown a stanza without an address."""
     document = v2(addresses=["192.0.2.7/24"], routes=[{"to": "2001:db8:9::/48", "via": "fe80::9"}])
     assert "[ipv6]\nroute1=2001:db8:9::/48,fe80::9\nmethod=auto\nmay-fail=true\n" in file(
         rendered("network-manager", document), ".nmconnection"

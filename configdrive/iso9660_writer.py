@@ -121,15 +121,9 @@ def write(root: Directory, label: str, date_s: int) -> bytes:
     block = _FIRST_FREE_BLOCK + _blocks(len(rock_ridge.continuation))
     for _, listings in trees:
         block = _place(listings, block)
-    contents: dict[bytes, int] = {}
-    for content in (
-        child for listing in trees[0][1] for _, _, child in listing.rows if isinstance(child, bytes)
-    ):
-        if content not in contents:
-            contents[content] = block
-            block += _blocks(len(content))
+    contents, blocks = _store(trees[0][1], block)
     parts = [bytes(16 * BLOCK)]
-    parts += [_descriptor(kind, label, listings, block, date_s) for kind, listings in trees]
+    parts += [_descriptor(kind, label, listings, blocks, date_s) for kind, listings in trees]
     parts += [b"\xffCD001\x01".ljust(BLOCK, b"\0"), bytes(rock_ridge.continuation)]
     for _, listings in trees:
         parts += [_path_table(listings, "<"), _path_table(listings, ">")]
@@ -172,6 +166,17 @@ def _place(listings: list[_Listing], block: int) -> int:
         listing.block = block
         block += listing.length // BLOCK
     return block
+
+
+def _store(listings: list[_Listing], block: int) -> tuple[dict[bytes, int], int]:
+    """Content -> the block where it begins, each content once; and the number of blocks of the image."""
+    contents: dict[bytes, int] = {}
+    for listing in listings:
+        for _, _, child in listing.rows:
+            if isinstance(child, bytes) and child not in contents:
+                contents[child] = block
+                block += _blocks(len(child))
+    return contents, block
 
 
 def _directories(listings: list[_Listing], contents: dict[bytes, int], date: bytes) -> list[bytes]:

@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING
 from configdrive import joliet_contract, nocloud_contract, openstack_contract, oracle, reader
 from configdrive.errors import DriveError, UnreadableDrive
 from configdrive.findings import Severity, error, note, warning
+from configdrive.layouts import LABELS, OPENSTACK, layout_of
 from configdrive.source import MIB
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from configdrive.findings import Finding
     from configdrive.reader import Drive
 
-OPENSTACK = "openstack"
-NOCLOUD = "nocloud"
-# Guests look for these labels; the kernel's udev links keep the case, so both cases are asked for.
-LABELS = {OPENSTACK: ("config-2", "CONFIG-2"), NOCLOUD: ("cidata", "CIDATA")}
-_NOCLOUD_NAMES = frozenset({"meta-data", "user-data", "vendor-data", "network-config"})
 _LARGE = MIB
 # What becomes of `openstack`, `meta_data.json`, `user-data` and their like in 8.3.
 _CUT = frozenset(
@@ -62,13 +58,6 @@ def verify(path: str | os.PathLike[str], *, lenient: bool = False) -> Report:
     layout = layout_of(drive.tree)
     findings = _findings(path, drive, layout)
     return Report(drive, layout, tuple(_softened(each) if lenient else each for each in findings))
-
-
-def layout_of(tree: Mapping[str, bytes]) -> str | None:
-    """`openstack`, `nocloud`, or None for a tree that is neither."""
-    if any(path.startswith("openstack/") for path in tree):
-        return OPENSTACK
-    return NOCLOUD if _NOCLOUD_NAMES & tree.keys() else None
 
 
 def _findings(path: str | os.PathLike[str], drive: Drive, layout: str | None) -> Iterator[Finding]:

@@ -15,8 +15,8 @@ from types import FrameType
 
 from configdrive import builder, envelope, plain_files, reader, whole
 from configdrive.errors import DriveError, UnwritableOutput
+from configdrive.layouts import LABELS, NOCLOUD, OPENSTACK, layout_of
 from configdrive.tree import plant
-from configdrive.verify import LABELS, NOCLOUD, OPENSTACK, layout_of
 from guestling.output import complain, print_json, print_pairs
 from instance_metadata import documents, nocloud
 from instance_metadata.errors import InvalidInstance

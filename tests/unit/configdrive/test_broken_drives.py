@@ -13,7 +13,8 @@ import pytest
 
 from configdrive import builder, reader
 from configdrive.builder import Format
-from configdrive.verify import LABELS, verify
+from configdrive.layouts import LABELS
+from configdrive.verify import verify
 
 ROOT = Path(__file__).resolve().parents[3]
 FIXTURES = ROOT / "fixtures/drive"

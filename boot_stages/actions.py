@@ -174,7 +174,7 @@ class RunCommand(Action):
     opaque: bool = False
 
     def summary(self) -> str:
-        return "run " + " ".join(self.argv)
+        return "run " + " ".join(word if word and " " not in word else f"'{word}'" for word in self.argv)
 
 
 class RunParts(Action):

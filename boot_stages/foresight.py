@@ -274,14 +274,18 @@ class Planned(Value):
 def plan_boot(
     config: Mapping[str, object],
     facts: Facts,
-    has_run: Callable[[str, str], bool] = lambda _name, _freq: False,
+    has_run: Callable[[str, str], bool] = lambda _name, _frequency: False,
+    before: Sequence[Action] = (),
 ) -> list[Planned]:
     """What a boot with this config would do, module by module, in the order of the stages.
 
-    The lists are the config's own, else the built-in ones. Nothing is changed; the only programs that are run
+    The lists are the config's own, else the built-in ones. `before` is done ahead of all (the scripts of the
+    user data are stored). Nothing is changed; the only programs that are run
     are the questions of modules, through `facts`.
     """
     guest = Foresight.over(facts)
+    for action in before:
+        guest.foresee(action)
     planned = []
     for key, built_in in DEFAULT_MODULES.items():
         listed = config.get(key)

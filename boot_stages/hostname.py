@@ -28,10 +28,10 @@ def wanted_names(hostname: str, fqdn: str, cloud: Cloud) -> Names:
         short = hostname if hostname and fqdn else whole.partition(".")[0]
         return Names(short, whole, is_from_cloud=False)
     cloud_short, cloud_domain = _cloud_names(cloud.local_hostname)
-    if hostname:
-        domain = cloud_domain
-        return Names(hostname, f"{hostname}.{domain}" if domain else hostname, is_from_cloud=False)
     whole = f"{cloud_short}.{cloud_domain}" if cloud_domain else cloud_short
+    if hostname:
+        # The fqdn stays the cloud's, whatever its first label is: cloud-init does so, too.
+        return Names(hostname, whole or hostname, is_from_cloud=False)
     return Names(cloud_short, whole, is_from_cloud=True)
 
 

@@ -1,7 +1,6 @@
-"""The reference pages of the modules, made from their declarations: `python -m boot_stages.reference DIR`.
+"""The reference pages of the modules, made from their declarations: modules.md and a page for each.
 
-Writes DIR/modules.md, the table, and DIR/modules/NAME.md, a page each. A test holds the committed pages equal
-to what this makes. It is a tool of the developers; a guest never imports it.
+`./dev golden` writes them, a test holds the committed ones equal. A guest never imports this.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from boot_stages.stages import DEFAULT_MODULES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from boot_stages.registry import Entry
     from boot_stages.schema import Key, Schema
 
-MADE = "<!-- Made by `python -m boot_stages.reference docs/reference`; change the module instead. -->"
+MADE = "<!-- Made by `./dev golden` from the module; change that instead. -->"
 INTRODUCTION = """\
 The built-in order; an image's cloud.cfg usually has its own lists. A module whose keys are not set is not
 even imported, where the table of `boot_stages/registry.py` says that a key activates it.
@@ -198,31 +196,3 @@ def pages(cases: dict[str, int], effects: frozenset[str]) -> dict[str, str]:
         if not isinstance(entry, Later):
             made[f"modules/{entry.name}.md"] = page(entry)
     return made
-
-
-def counted(fixtures: Path) -> tuple[dict[str, int], frozenset[str]]:
-    """How many golden cases each module has, and which modules the effect tests run."""
-    import yaml
-
-    cases = {
-        place.name: len(list(place.glob("*.json"))) for place in sorted((fixtures / "modules").iterdir())
-    }
-    keys: set[str] = set()
-    for path in sorted((fixtures / "effects").glob("*.yaml")):
-        keys.update(yaml.safe_load(path.read_text()) or {})
-    return cases, frozenset(entry.name for entry in MODULES if keys.intersection(entry.keys))
-
-
-def main(directory: str) -> None:
-    """Write the pages below a directory of a checkout."""
-    from pathlib import Path
-
-    target = Path(directory)
-    cases, effects = counted(Path(__file__).parents[1] / "fixtures")
-    for name, content in pages(cases, effects).items():
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        (target / name).write_text(content)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

@@ -28,8 +28,11 @@ COMMANDS: tuple[Command, ...] = (
     Command("drive", "guestling.drive", "build, show, verify, compare and convert config drives"),
     Command("demo", "guestling.demo", "boot a guest end to end and show what happens"),
     Command("image", "guestling.image", "build images, list them, show what they are made of"),
+    Command("lint", "guestling.lint", "check user data: faults with lines, old keys, sizes"),
     Command("metadata", "guestling.metadata", "show what a guest would read, without a server"),
+    Command("plan", "guestling.plan", "show what user data would change, without booting"),
     Command("serve", "guestling.serve", "serve instance metadata over HTTP"),
+    Command("server", "guestling.server", "make, list, show, delete servers of the cloud of `guestling api`"),
 )
 
 

@@ -13,7 +13,9 @@ from tests.architecture import source_tree as tree
 EDGES: dict[str, frozenset[str]] = {
     "configdrive": frozenset({"directory_reader.py", "oracle.py", "source.py", "whole.py"}),
     "instance_metadata": frozenset(),
-    "boot_stages": frozenset({"apply.py", "commands.py", "facts.py", "files.py", "paths.py", "runner.py"}),
+    "boot_stages": frozenset(
+        {"apply.py", "commands.py", "facts.py", "files.py", "foresight.py", "paths.py", "runner.py"}
+    ),
 }
 PURE_FILES = frozenset(
     {"spawner/compute/qemu/argv.py", "metadata_server/responder.py", "metadata_server/tokens.py"}

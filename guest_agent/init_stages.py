@@ -337,7 +337,7 @@ def _with_user_data(boot: Boot, event: str) -> list[str]:
         if each in consumed
     )
     boot.use_config()
-    instance_data.write_combined(boot.machine, boot.config, instance_data.system_info(boot.machine))
+    instance_data.write_combined(boot.machine, boot.config)
     _check_schema(consumed)
     errors = [error for each in fetched.expansions.values() for error in each.errors]
     return [*errors, *module_stages.run(boot, NETWORK.key)]

@@ -49,10 +49,12 @@ FEATURES = {
 }
 DOC = (
     "EXPERIMENTAL: The structure and format of content scoped under the 'ds' key"
-    " may change in subsequent releases."
+    " may change in subsequent releases of cloud-init."
 )
 COMBINED_DOC = (
-    "Aggregated cloud-config created by merging cloud-config from system, vendor data and user data"
+    "Aggregated cloud-config created by merging merged_system_cfg (/etc/cloud/cloud.cfg and"
+    " /etc/cloud/cloud.cfg.d), metadata, vendordata and userdata. The combined_cloud_config represents the"
+    " aggregated desired configuration acted upon by cloud-init."
 )
 # Region prefixes that are clouds of their own. Source: cloudinit.sources.canonical_cloud_id.
 CLOUD_BY_REGION = (
@@ -198,7 +200,7 @@ def write(machine: Machine, whole: Mapping[str, Any]) -> None:
         machine.remove(before)
 
 
-def write_combined(machine: Machine, config: Mapping[str, object], info: Mapping[str, Any]) -> None:
+def write_combined(machine: Machine, config: Mapping[str, object]) -> None:
     """The config of all sources together, for root."""
-    combined = {**config, "_doc": COMBINED_DOC, "features": FEATURES, "system_info": dict(info)}
+    combined = {**config, "_doc": COMBINED_DOC, "features": FEATURES}
     machine.write(RUN_COMBINED_CONFIG.path, to_json(combined), RUN_COMBINED_CONFIG.mode)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOG_MODE = 0o640
+LOG_GROUP = "adm"
 
 
 class Output:
@@ -83,7 +84,22 @@ def _open_log(root: str, path: str, *, truncate: bool) -> int:
     place = below(root, path)
     os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if truncate else os.O_APPEND)
-    return os.open(place, flags, LOG_MODE)
+    is_new = not os.path.exists(place)
+    descriptor = os.open(place, flags, LOG_MODE)
+    group = _group_id(below(root, "/etc/group"), LOG_GROUP)
+    if is_new and group is not None and os.geteuid() == 0:
+        os.fchown(descriptor, 0, group)
+    return descriptor
+
+
+def _group_id(path: str, name: str) -> int | None:
+    """The number of a group; None where there is no such group."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = [line.split(":") for line in file]
+    except OSError:
+        return None
+    return next((int(fields[2]) for fields in lines if fields[0] == name and len(fields) > 2), None)
 
 
 def _replace(target: int, way: str, root: str) -> None:

@@ -62,7 +62,8 @@ NETWORK_CONFIG = Place("network-config.json", 0o600)
 BOOT_FINISHED = Place("boot-finished")
 MANUAL_CLEAN = Place("manual-clean")
 CHANGES = Place("changes.jsonl", 0o600)
-INSTANCE_DIRECTORIES = ("handlers", "scripts", "scripts/vendor", "boothooks", "sem", "warnings")
+# scripts/vendor, boothooks and warnings come into being with their first file.
+INSTANCE_DIRECTORIES = ("handlers", "scripts", "sem")
 
 DATA = f"{CLOUD}/data"
 DATA_INSTANCE_ID = Place(f"{DATA}/instance-id")
@@ -154,6 +155,7 @@ class State:
         for name in CLOUD_DIRECTORIES:
             self._machine.make_directory(f"{CLOUD}/{name}")
         self._machine.make_directory(RUN_SEMAPHORES.path)
+        self._machine.make_directory(RUN_TEMPORARY.path, RUN_TEMPORARY.mode)
 
     def previous_instance_id(self) -> str:
         """The id of the last instance this disk was, or NO_PREVIOUS."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,10 @@ from tests.unit.guest_agent.run.roots import Root
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Root:
-    """A Debian guest with one NIC and no source of instance data."""
-    return Root(tmp_path / "root")
+def root() -> Iterator[Root]:
+    """A Debian guest with one NIC and no source of instance data.
+
+    Not below tmp_path: the sockets of the stages must fit into 107 characters.
+    """
+    with tempfile.TemporaryDirectory(prefix="guest-") as directory:
+        yield Root(Path(directory) / "root")

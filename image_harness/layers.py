@@ -21,8 +21,6 @@ from image_harness.errors import UnsupportedHost
 
 Say = Callable[[str], None]
 _FACTS = "base.json"
-# Bases of other recipes, or with older packages, that are kept for who goes back and forth.
-_BASES_KEPT = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,8 @@ class Plan:
     """How an image is made.
 
     `recipe`: digest of all that decides the base. `make_base` fills a directory (a `vmlinuz` and whatever
-    else); `add_agent(base, image)` makes an image's files out of a base's directory.
+    else); `add_agent(base, image)` makes an image's files out of a base's directory. `kept`: how many builds
+    and bases stay, for who goes back and forth between versions of the agent.
     """
 
     name: str
@@ -48,6 +47,7 @@ class Plan:
     recipe: str
     make_base: Callable[[Path, Say], BaseFacts]
     add_agent: Callable[[Path, Path], None]
+    kept: int
 
 
 def build(plan: Plan, say: Say, *, refresh: bool = False) -> store.Built:
@@ -104,7 +104,7 @@ def _build_base(plan: Plan, say: Say) -> Path:
                 shutil.move(path, kept / path.name)
             (kept / _FACTS).write_text(json.dumps(asdict(facts), indent=1) + "\n")
     (final / _FACTS).touch()
-    for old in bases(plan)[_BASES_KEPT:]:
+    for old in bases(plan)[plan.kept :]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -129,5 +129,5 @@ def _assemble(plan: Plan, base: Path, agent_digest: str) -> store.Image:
             packages=packages,
         )
         store.write_manifest(new, manifest)
-    store.prune(plan.name)
+    store.prune(plan.name, plan.kept)
     return store.read(image)

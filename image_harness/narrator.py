@@ -20,7 +20,7 @@ from image_harness.progress import (
     Starting,
 )
 from metadata_server.access import AccessRecord
-from spawner.compute.agent_events import AgentEvent, Finished, Malformed, Result, Started
+from spawner.compute.agent_events import AgentEvent, Finished, Malformed, Ready, Result, Started
 from spawner.compute.driver import Reason
 
 LABEL_WIDTH = 13
@@ -84,6 +84,8 @@ def _agent(event: AgentEvent) -> tuple[Line, ...]:
             return () if "/" in name else (Line(f"stage {printable(name)}", Tone.HEADING),)
         case Finished():
             return (_finished(event),)
+        case Ready():
+            return (Line("the guest waits to be resumed"),)
         case Result():
             return (Line(f"the agent reports: {event.status}", _STATUSES[event.status]),)
         case Malformed():

@@ -98,7 +98,7 @@ def images() -> tuple[Image, ...]:
     return tuple(sorted(found, key=lambda image: (image.name, _age(image))))
 
 
-def prune(name: str, keep: int = 3) -> None:
+def prune(name: str, keep: int) -> None:
     """Remove all but the newest builds of an image."""
     for image in [image for image in images() if image.name == name][keep:]:
         remove(image)

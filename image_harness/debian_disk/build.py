@@ -15,9 +15,15 @@ def plan(release: recipe.Release) -> layers.Plan:
     code = [Path(str(module.__file__)) for module in (recipe, base)]
     own = sorted(path for path in base.OWN_FILES.rglob("*") if path.is_file())
     digest = layers.digest_of(*code, base.PACKER, *own)
-    make_base = partial(_make_base, release)
     return layers.Plan(
-        release.name, release.suite, recipe.CMDLINE, recipe.MEMORY_MIB, digest, make_base, _add_agent
+        name=release.name,
+        suite=release.suite,
+        cmdline=recipe.CMDLINE,
+        memory_mib=recipe.MEMORY_MIB,
+        recipe=digest,
+        make_base=partial(_make_base, release),
+        add_agent=_add_agent,
+        kept=1,
     )
 
 

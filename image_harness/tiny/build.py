@@ -19,7 +19,7 @@ def plan() -> layers.Plan:
     code = [Path(str(module.__file__)) for module in (recipe, base, kernel, cpio)]
     own = sorted(path for path in base.OWN_FILES.rglob("*") if path.is_file())
     digest = layers.digest_of(*code, guest_python.COMPILER, *own)
-    return layers.Plan("tiny", recipe.SUITE, CMDLINE, MEMORY_MIB, digest, _make_base, _add_agent)
+    return layers.Plan("tiny", recipe.SUITE, CMDLINE, MEMORY_MIB, digest, _make_base, _add_agent, kept=3)
 
 
 def _make_base(work: Path, say: Say) -> layers.BaseFacts:

@@ -10,7 +10,7 @@ from image_harness.demo.summary import summary
 from image_harness.narrator import Tone, lines, outcome_lines, printable
 from image_harness.progress import Choice, Chosen, Ended, Happening, Preparing, Requested, Said, Starting
 from metadata_server.access import AccessRecord
-from spawner.compute.agent_events import Finished, Malformed, Result, StageTimes, Started
+from spawner.compute.agent_events import Finished, Malformed, Ready, Result, StageTimes, Started
 from spawner.compute.driver import Ending, Reason
 
 OFF = Ending(Reason.POWERED_OFF, 0, b"", 4.0)
@@ -42,6 +42,7 @@ RESULT = Result("done", stages={"init-local": StageTimes(10.0, 10.25), "modules-
             ["  2.50    bootcmd                   12 ms  FAILED  1 of 2 failed"],
         ),
         (Said(Finished("x", "SUCCESS", 0.2, 2.1)), ["  2.50  stage x: ok"]),
+        (Said(Ready(2.0)), ["  2.50  the guest waits to be resumed"]),
         (Said(Result("degraded")), ["  2.50  the agent reports: degraded"]),
         (Said(Malformed("line is not JSON")), ["  2.50  the agent's channel: line is not JSON"]),
         (Ended(OFF), ["  2.50  guest has powered off"]),

@@ -9,6 +9,7 @@ import sys
 BENCHMARKS = {
     "drive": "bench.drive",
     "metadata": "bench.metadata",
+    "spawn": "bench.spawn",
 }
 
 

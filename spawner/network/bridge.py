@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from spawner.compute.qemu.process import ENVIRONMENT, Confinement, launcher_argv, python_running
+from spawner.compute.qemu.confinement import ENVIRONMENT, Confinement, launcher_argv, python_running
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import unprivileged
 from spawner.errors import NetworkFailed

@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from spawner.compute.qemu.process import ENVIRONMENT, Confinement, find_qemu, launcher_argv, python_running
+from spawner.compute.qemu.confinement import (
+    ENVIRONMENT,
+    Confinement,
+    find_qemu,
+    launcher_argv,
+    python_running,
+)
 from spawner.compute.qemu.user import User, unprivileged
 from spawner.errors import NoNetworkBackend
 from spawner.network.backend import Backend

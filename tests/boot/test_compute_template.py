@@ -42,10 +42,11 @@ random = os.open("/dev/urandom", os.O_RDWR)
 if "unseeded" not in open("/proc/cmdline").read():
     fcntl.ioctl(random, 0x40085203, struct.pack("ii", 8 * len(seed), len(seed)) + seed)  # RNDADDENTROPY
     fcntl.ioctl(random, 0x5207)  # RNDRESEEDCRNG
+drawn = os.urandom(16).hex()  # at once: in time, the kernel collects some randomness of its own
 ip = lambda *words: subprocess.run(["ip", "link", "set", "dev", "eth0", *words], check=True)
 ip("address", order["mac"])
 me = urllib.request.urlopen("http://169.254.169.254/me", timeout=20).read().decode()
-print({MARK.decode()!r} + json.dumps(dict(me=me, drawn=os.urandom(16).hex(),
+print({MARK.decode()!r} + json.dumps(dict(me=me, drawn=drawn,
     mac=open("/sys/class/net/eth0/address").read().strip())), flush=True)
 """
 
@@ -114,8 +115,8 @@ def test_restored_guests_share_nothing_that_matters(made: Template, host: boot.H
 @pytest.mark.parametrize("made", ["unseeded"], indirect=True)
 def test_without_the_seed_they_would_share_their_randomness(made: Template, host: boot.Host) -> None:
     """The test above can fail: this is what the seed is for."""
-    drawn = {asyncio.run(_restore(made, host, number))[0]["drawn"] for number in range(2)}
-    assert len(drawn) == 1
+    drawn = {asyncio.run(_restore(made, host, number))[0]["drawn"] for number in range(3)}
+    assert len(drawn) < 3
 
 
 async def test_a_guest_with_nvme_cannot_become_a_template(tmp_path: Path) -> None:

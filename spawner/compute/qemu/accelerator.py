@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from spawner.compute.qemu import boot_sector
-from spawner.compute.qemu.process import ENVIRONMENT, Confinement, find_qemu, launcher_argv
+from spawner.compute.qemu.confinement import ENVIRONMENT, Confinement, find_qemu, launcher_argv
 from spawner.compute.qemu.user import KVM_DEVICE, User, unprivileged
 
 KVM = "kvm"

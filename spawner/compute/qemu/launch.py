@@ -1,8 +1,8 @@
 """The program that becomes QEMU: ties it to its parent, takes away its rights, then executes it.
 
-Runs as `python -IS -c ... KEY=VALUE ... -- PROGRAM ARGUMENT ...`, a process of its own, because none of
-this may happen in the spawner (threads forbid work between fork and exec). It imports next to nothing:
-every millisecond here is one before QEMU starts. In order:
+Its arguments are `KEY=VALUE ... -- PROGRAM ARGUMENT ...`. It runs in a fork of `launch_server`, or as a
+program of its own for a probe, because none of this may happen in the spawner: threads forbid work between
+fork and exec. It imports next to nothing. In order:
 
 1. a network namespace of its own (and a user namespace, when not root) with a relay to the metadata socket,
    or the namespace that `netns` names, and the tap in it that `tap` names;
@@ -20,7 +20,6 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
-PR_SET_DUMPABLE = 4
 PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000

@@ -6,20 +6,18 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qemu.qmp import EventListener, QMPClient, QMPError
 from qemu.qmp.message import Message
 
-from spawner.compute.qemu import launch
-from spawner.compute.qemu.user import User
-from spawner.errors import QemuFailed, QemuMissing
+from spawner.compute.qemu import launcher
+from spawner.compute.qemu.confinement import Confinement
+from spawner.compute.qemu.launch_server import STATUS
+from spawner.errors import QemuFailed
 
 STDERR_LIMIT = 1 << 20
 QMP_LINE_LIMIT = 1 << 20
@@ -28,57 +26,6 @@ LAST_WORDS_S = 1.0
 
 _NOISE = b": info: QEMU waiting for connection on: "
 """What QEMU says about sockets that we are already connected to."""
-
-ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-
-
-_IMPORT_ROOT = Path(launch.__file__).parents[3]
-
-
-@dataclass(frozen=True)
-class Confinement:
-    """What the launcher does to itself before it becomes QEMU; see `launch`."""
-
-    user: User | None = None
-    limits: Mapping[str, int] | None = None
-    relay: Path | None = None
-    netns: Path | None = None
-    tap: str | None = None
-
-
-def find_qemu(binary: str) -> str:
-    """The absolute path of QEMU. Raises QemuMissing (SP-01)."""
-    path = shutil.which(binary)
-    if path is None:
-        raise QemuMissing(binary, "there is no such program, or it is not executable")
-    return str(Path(path).absolute())
-
-
-def launcher_argv(qemu: Sequence[str], confinement: Confinement, parent: int) -> list[str]:
-    """The command that becomes `qemu` (whose first part is an absolute path) within its confinement."""
-    options = [f"parent={parent}"]
-    if confinement.limits:
-        options.append("limits=" + ",".join(f"{name}:{value}" for name, value in confinement.limits.items()))
-    if user := confinement.user:
-        options += [f"uid={user.uid}", f"gid={user.gid}", f"groups={','.join(map(str, user.groups))}"]
-    if confinement.relay:
-        options.append(f"relay={confinement.relay}")
-    if confinement.netns:
-        options.append(f"netns={confinement.netns}")
-    if confinement.tap:
-        options.append(f"tap={confinement.tap}")
-    return [*python_running("spawner.compute.qemu.launch"), *options, "--", *qemu]
-
-
-def python_running(module: str) -> list[str]:
-    """The command that runs `main(arguments)` of one of our modules in a bare, isolated Python.
-
-    -c and not a file: a program's own file is compiled at each start, an imported module only once.
-    """
-    program = (
-        f"import sys; sys.path[:0] = [sys.argv[1]]; from {module} import main; sys.exit(main(sys.argv[2:]))"
-    )
-    return [sys.executable, "-IS", "-c", program, str(_IMPORT_ROOT)]
 
 
 class QemuProcess:
@@ -93,35 +40,34 @@ class QemuProcess:
         self._qmp.logger.setLevel(logging.CRITICAL)  # what it logs, it raises too
         self._qmp.register_listener(EventListener(("SHUTDOWN", "GUEST_PANICKED"), self._note))
         self._connected = False
-        self._process: asyncio.subprocess.Process | None = None
+        self._launched: launcher.Launched | None = None
         self._follower: asyncio.Task[None] | None = None
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     @property
     def started(self) -> bool:
         """Whether there is, or was, a process."""
-        return self._process is not None
+        return self._launched is not None
 
     @property
     def pid(self) -> int:
         """QEMU's process id: the launcher becomes QEMU, so it never changes."""
-        if self._process is None:
+        if self._launched is None:
             raise QemuFailed(self._name, "was not started yet")
-        return self._process.pid
+        return self._launched.pid
 
-    async def start(self, argv: Sequence[str], confinement: Confinement, inherited: Sequence[int]) -> None:
-        """Start QEMU; returns at once, before QEMU does anything."""
-        self._process = await asyncio.create_subprocess_exec(
-            *launcher_argv(argv, confinement, os.getpid()),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            pass_fds=inherited,
-            env=ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,
-        )
-        self._follower = asyncio.create_task(self._follow(self._process))
+    async def start(self, argv: Sequence[str], confinement: Confinement, handed: Mapping[int, int]) -> None:
+        """Start QEMU, which finds descriptor `handed[N]` under N; returns before QEMU does anything."""
+        starting = launcher.shared()
+        await asyncio.to_thread(starting.warm)
+        with contextlib.ExitStack() as pipes:
+            stderr, stderr_end = _pipe(pipes)
+            status, status_end = _pipe(pipes)
+            try:
+                self._launched = starting.start(argv, confinement, handed, stderr_end, status_end)
+            except OSError as error:
+                raise QemuFailed(self._name, f"could not be launched ({error})") from error
+            self._follower = asyncio.create_task(self._follow(os.dup(stderr), os.dup(status)))
 
     async def connect(self, qmp_socket: Path, timeout_s: float = QMP_TIMEOUT_S) -> None:
         """Wait until QEMU answers on QMP. Raises QemuFailed when it ends or stays silent instead."""
@@ -157,19 +103,22 @@ class QemuProcess:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if there is still a process to take it."""
-        if self._process is not None and self._process.returncode is None:
+        if self._launched is not None and not self.ended.done():
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                signal.pidfd_send_signal(self._launched.pidfd, number)
 
-    async def _follow(self, process: asyncio.subprocess.Process) -> None:
-        while process.stderr and (line := await process.stderr.read(4096)):
-            self.stderr = (self.stderr + line)[:STDERR_LIMIT]
-        status = await process.wait()
+    async def _follow(self, stderr: int, status: int) -> None:
+        async for chunk in _chunks(stderr):
+            self.stderr = (self.stderr + chunk)[:STDERR_LIMIT]
+        code = b"".join([chunk async for chunk in _chunks(status)])
         if self._connected:
             with contextlib.suppress(QMPError, OSError, EOFError):
                 await self._qmp.disconnect()
+        if self._launched is not None:
+            os.close(self._launched.pidfd)
         self.stderr = b"".join(line for line in self.stderr.splitlines(keepends=True) if _NOISE not in line)
-        self.ended.set_result(status)
+        # Without a code the launcher itself was killed, and with it every guest.
+        self.ended.set_result(STATUS.unpack(code)[0] if code else -signal.SIGKILL)
 
     def _note(self, event: Message) -> bool:
         """Remember what an event says. False: keep it in no queue, for a flood would fill the memory."""
@@ -192,3 +141,25 @@ class QemuProcess:
 async def first_of(one: asyncio.Future[Any], other: asyncio.Future[Any], timeout_s: float) -> None:
     """Wait until one of the two is done, or the time is up; neither is cancelled."""
     await asyncio.wait({one, other}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _pipe(pipes: contextlib.ExitStack) -> tuple[int, int]:
+    """Both ends of a pipe that is closed with `pipes`."""
+    ends = os.pipe()
+    for end in ends:
+        pipes.callback(os.close, end)
+    return ends
+
+
+async def _chunks(fd: int) -> AsyncIterator[bytes]:
+    """What comes out of a pipe, to its end; closes it."""
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0)
+    )
+    try:
+        while chunk := await reader.read(4096):
+            yield chunk
+    finally:
+        transport.close()

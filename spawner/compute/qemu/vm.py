@@ -8,8 +8,8 @@
             ...
         ending = await vm.wait()
 
-The guest ends with this process, also when that is killed (PR_SET_PDEATHSIG); the loop must therefore run
-in the main thread. `stop` removes the run directory.
+The guest ends with this process, also when that is killed: see `launch_server`. `stop` removes the run
+directory.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ from spawner.compute.agent_events import AgentEvent, EventLog
 from spawner.compute.driver import Disk, Ending, Reason, VmSpec
 from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator, shows_life
 from spawner.compute.qemu.argv import Wiring, qemu_argv
+from spawner.compute.qemu.confinement import Confinement, find_qemu
 from spawner.compute.qemu.console import HEAD_BYTES, ConsoleRing
-from spawner.compute.qemu.process import QMP_TIMEOUT_S, Confinement, QemuProcess, find_qemu, first_of
+from spawner.compute.qemu.launch_server import FIRST_FD
+from spawner.compute.qemu.process import QMP_TIMEOUT_S, QemuProcess, first_of
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import unprivileged
 from spawner.errors import FileRefused, QemuFailed, SpawnerError
@@ -59,6 +61,19 @@ class Patience:
     silence_s: float = 20.0
     quit_s: float = 2.0
     term_s: float = 5.0
+
+
+class Handover:
+    """Descriptors for QEMU, and the numbers under which it will find them."""
+
+    def __init__(self) -> None:
+        self.fds: dict[int, int] = {}
+
+    def number_of(self, fd: int) -> int:
+        """The number for one more."""
+        number = FIRST_FD + len(self.fds)
+        self.fds[number] = fd
+        return number
 
 
 class Vm:
@@ -184,24 +199,19 @@ class Vm:
         self.run.admit(self._user)
         with contextlib.ExitStack() as ours:
             # QEMU inherits listening sockets that we are already connected to: nobody polls, no byte is lost.
-            qmp, console = self._listen("qmp", ours), self._listen("console", ours)
-            agent = self._listen("agent", ours) if spec.agent_channel else None
-            images = {disk.path: _open_image(disk, ours) for disk in _layers(spec.disks)}
+            handed = Handover()
             wiring = Wiring(
                 accelerator=self.accelerator.name,
-                qmp_fd=qmp,
-                console_fd=console,
-                agent_fd=agent,
-                images=images,
+                qmp_fd=handed.number_of(self._listen("qmp", ours)),
+                console_fd=handed.number_of(self._listen("console", ours)),
+                agent_fd=handed.number_of(self._listen("agent", ours)) if spec.agent_channel else None,
+                images={disk.path: handed.number_of(_open_image(disk, ours)) for disk in _layers(spec.disks)},
                 netdevs=tuple(attachment.netdev for attachment in self._network),
                 spawns=any(attachment.spawns for attachment in self._network),
-                incoming_fd=_open_state(self._incoming, ours) if self._incoming else None,
+                incoming_fd=handed.number_of(_open_state(self._incoming, ours)) if self._incoming else None,
             )
             await self._connect_readers(spec.agent_channel)
-            inherited = [
-                fd for fd in (qmp, console, agent, wiring.incoming_fd, *images.values()) if fd is not None
-            ]
-            await self._process.start(qemu_argv(spec, wiring, binary), self._confinement(), inherited)
+            await self._process.start(qemu_argv(spec, wiring, binary), self._confinement(), handed.fds)
         await self._process.connect(self.run.path / "qmp.sock", self._patience.answer_s)
 
     def _listen(self, name: str, ours: contextlib.ExitStack) -> int:

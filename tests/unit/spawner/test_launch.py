@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from spawner.compute.qemu.confinement import ENVIRONMENT, Confinement, launcher_argv
 from spawner.compute.qemu.launch import EXIT_LAUNCH
-from spawner.compute.qemu.process import ENVIRONMENT, Confinement, launcher_argv
 from spawner.compute.qemu.user import unprivileged
 
 SHOW = (
@@ -79,7 +79,7 @@ def test_sp_06_a_parent_that_has_gone_already_is_noticed() -> None:
 def test_sp_06_what_was_launched_dies_with_its_parent(number: signal.Signals) -> None:
     program = (
         "import os, subprocess, sys, time\n"
-        "from spawner.compute.qemu.process import Confinement, launcher_argv\n"
+        "from spawner.compute.qemu.confinement import Confinement, launcher_argv\n"
         "from spawner.compute.qemu.user import unprivileged\n"
         "command = launcher_argv(['/bin/sleep', '60'], Confinement(user=unprivileged()), os.getpid())\n"
         "print(subprocess.Popen(command).pid, flush=True)\n"

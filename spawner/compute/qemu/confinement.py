@@ -1,0 +1,72 @@
+"""What a QEMU may and may not do, in the words that `launch` reads."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from spawner.compute.qemu import launch
+from spawner.compute.qemu.user import User
+from spawner.errors import QemuMissing
+
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
+
+_IMPORT_ROOT = Path(launch.__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """What the launcher does to itself before it becomes QEMU; see `launch`."""
+
+    user: User | None = None
+    limits: Mapping[str, int] | None = None
+    relay: Path | None = None
+    netns: Path | None = None
+    tap: str | None = None
+
+
+def find_qemu(binary: str) -> str:
+    """The absolute path of QEMU. Raises QemuMissing (SP-01)."""
+    path = shutil.which(binary)
+    if path is None:
+        raise QemuMissing(binary, "there is no such program, or it is not executable")
+    return str(Path(path).absolute())
+
+
+def launcher_argv(program: Sequence[str], confinement: Confinement, parent: int) -> list[str]:
+    """The command that becomes `program` (whose first part is an absolute path) within its confinement.
+
+    It pays for a Python of its own: right for a probe; guests are started by `launcher`.
+    """
+    options = [f"parent={parent}", *launcher_options(confinement)]
+    return [*python_running("spawner.compute.qemu.launch"), *options, "--", *program]
+
+
+def launcher_options(confinement: Confinement) -> list[str]:
+    """The confinement as `launch` reads it."""
+    options = []
+    if confinement.limits:
+        options.append("limits=" + ",".join(f"{name}:{value}" for name, value in confinement.limits.items()))
+    if user := confinement.user:
+        options += [f"uid={user.uid}", f"gid={user.gid}", f"groups={','.join(map(str, user.groups))}"]
+    if confinement.relay:
+        options.append(f"relay={confinement.relay}")
+    if confinement.netns:
+        options.append(f"netns={confinement.netns}")
+    if confinement.tap:
+        options.append(f"tap={confinement.tap}")
+    return options
+
+
+def python_running(module: str) -> list[str]:
+    """The command that runs `main(arguments)` of one of our modules in a bare, isolated Python.
+
+    -c and not a file: a program's own file is compiled at each start, an imported module only once.
+    """
+    program = (
+        f"import sys; sys.path[:0] = [sys.argv[1]]; from {module} import main; sys.exit(main(sys.argv[2:]))"
+    )
+    return [sys.executable, "-IS", "-c", program, str(_IMPORT_ROOT)]

@@ -1,0 +1,98 @@
+"""The process that starts guests for a spawner: Python once, a fork for each guest.
+
+Usage: `launch_server DESCRIPTOR`, a SOCK_SEQPACKET socket to the spawner. Each request is one message of
+NUL-separated words, `fds=N,N,... KEY=VALUE ... -- PROGRAM ARGUMENT ...`, with descriptors: standard error,
+where the exit status goes, then those that the program shall have under the numbers of `fds`. The answer is
+the process id, with a pidfd. The rest of each start is `launch`; when the spawner is gone the socket says
+so, we end, and with us every guest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+
+from spawner.compute.qemu import launch
+from spawner.network import loopback, relay
+
+MESSAGE_LIMIT = 128 << 10
+FDS_LIMIT = 64
+FIRST_FD = 900
+"""Numbers that programs find their descriptors under start here.
+
+Above all that this process itself has open.
+"""
+STATUS = struct.Struct("=i")
+PRELOADED = (loopback, relay)
+"""What each guest's relay needs is loaded here, once."""
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until the other end of the socket is closed."""
+    requests = socket.socket(fileno=int(arguments[0]))
+    poller = select.poll()
+    poller.register(requests, select.POLLIN)
+    running: dict[int, tuple[int, int]] = {}
+    requests.send(b"ready")
+    while True:
+        for fd, _ in poller.poll():
+            if fd != requests.fileno():
+                _report(*running.pop(fd), fd, poller)
+            elif not _start(requests, running, poller):
+                return 0
+
+
+def _start(requests: socket.socket, running: dict[int, tuple[int, int]], poller: select.poll) -> bool:
+    """One request; False when there will be no more."""
+    message, fds, _, _ = socket.recv_fds(requests, MESSAGE_LIMIT, FDS_LIMIT)
+    if not message:
+        return False
+    words = os.fsdecode(message).split("\0")
+    stderr, status, *handed = fds
+    server = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        _become(words, server, stderr, handed)
+    pidfd = os.pidfd_open(pid)
+    socket.send_fds(requests, [STATUS.pack(pid)], [pidfd])
+    for fd in (stderr, *handed):
+        os.close(fd)
+    running[pidfd] = pid, status
+    poller.register(pidfd, select.POLLIN)
+    return True
+
+
+def _become(words: list[str], server: int, stderr: int, handed: list[int]) -> None:
+    """The forked child: only the descriptors that were handed over, then `launch`."""
+    try:
+        os.dup2(stderr, 2)
+        numbers = [int(number) for number in words[0].removeprefix("fds=").split(",") if number]
+        for fd, number in zip(handed, numbers, strict=True):
+            if fd >= FIRST_FD:
+                raise OSError(0, "too many guests for one spawner")
+            os.dup2(fd, number, inheritable=True)
+        os.closerange(3, FIRST_FD)
+        os.setsid()
+        launch.main([f"parent={server}", *words[1:]])
+    except OSError as error:
+        print(f"launch: {error}", file=sys.stderr)
+    finally:
+        os._exit(launch.EXIT_LAUNCH)
+
+
+def _report(pid: int, status: int, pidfd: int, poller: select.poll) -> None:
+    """Tell how the process ended: its exit status, or minus the signal."""
+    poller.unregister(pidfd)
+    os.close(pidfd)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    with contextlib.suppress(BrokenPipeError):  # nobody asks any more
+        os.write(status, STATUS.pack(code))
+    os.close(status)
+
+
+signal.signal(signal.SIGPIPE, signal.SIG_IGN)

@@ -41,10 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_format(parser)
 
 
+def default_state() -> Path:
+    """Where a cloud's state is when nothing else is said."""
+    import os
+
+    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
+    return data / "guestling" / "cloud"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal ends it. Exit status 0 then, 1 when it cannot start, 2 for wrong arguments."""
     import asyncio
-    import os
 
     from image_harness.cloud import CloudOrder, serve
     from image_harness.errors import HarnessError
@@ -54,11 +61,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not host or not port.isdigit() or int(port) > 65535:
         output.complain(f"--listen: {arguments.listen!r} is not ADDR:PORT. Write for example 127.0.0.1:8774")
         return 2
-    data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share")
     order = CloudOrder(
         host=host.strip("[]"),
         port=int(port),
-        state=(arguments.state or data / "guestling/cloud").absolute(),
+        state=(arguments.state or default_state()).absolute(),
         store=arguments.store,
         driver=arguments.driver,
         images=tuple(arguments.image),

@@ -11,22 +11,11 @@ from sqlalchemy import delete, insert, select, update
 from spawner import placement
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
+from spawner.api.quotas import QUOTAS
 from spawner.api.requests import IDENTITY, MICROVERSION, answer, iso, may, needs, read_body
 from spawner.store import servers
 from spawner.store.tables import HOSTS, SERVER_GROUPS, SERVERS
 
-QUOTAS = {
-    "instances": 100,
-    "cores": 200,
-    "ram": 512 * 1024,
-    "key_pairs": 100,
-    "metadata_items": 128,
-    "server_groups": 10,
-    "server_group_members": 100,
-    "injected_files": 5,
-    "injected_file_content_bytes": 10240,
-    "injected_file_path_bytes": 255,
-}
 POLICIES = ("affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity")
 
 

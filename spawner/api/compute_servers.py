@@ -29,7 +29,7 @@ from spawner.api.requests import (
     truth,
 )
 from spawner.errors import NotFound
-from spawner.store import servers
+from spawner.store import events, servers
 from spawner.store.servers import Server
 from spawner.store.tables import (
     ACTIONS,
@@ -90,6 +90,8 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.delete(f"{one}/tags/{{tag}}", write(service.remove_tag)),
         web.get(f"{one}/os-instance-actions", read(service.instance_actions)),
         web.get(f"{one}/os-instance-actions/{{request}}", read(service.instance_action)),
+        web.get(f"{one}/x-events", read(service.events)),
+        web.post("/compute/v2.1/x-explain", write(service.explain)),
         web.get(f"{one}/os-interface", read(service.interfaces)),
         web.get(f"{one}/os-volume_attachments", read(service.volumes)),
         web.get(f"{one}/os-security-groups", read(service.security_groups)),
@@ -182,38 +184,44 @@ class _Servers:
         return answer({"server": document}, 202, location)
 
     async def _create_one(self, request: web.Request, form: new_server.CreateServer, name: str) -> Server:
+        async with self._cloud.store.write() as connection:
+            server = await self._server_of(connection, request, form, name)
+            await self._add_ports(connection, server, form.server)
+        return await self._cloud.conductor.create(server, caller(request))
+
+    async def _server_of(
+        self, connection: AsyncConnection, request: web.Request, form: new_server.CreateServer, name: str
+    ) -> Server:
+        """The server that a request asks for. Raises Fault 400 for what cannot be, 403 over quota."""
         wish = form.server
         identity = request[IDENTITY]
         hints = {**form.old_hints, **form.hints}
         server_id = self._cloud.new_id()
-        async with self._cloud.store.write() as connection:
-            flavor = await new_server.flavor_of(connection, str(wish.flavor_ref))
-            await new_server.check_image(connection, new_server.image_of(wish), flavor, identity.project_id)
-            server = Server(
-                id=server_id,
-                name=name,
-                hostname=wish.hostname or new_server.hostname(name, server_id),
-                project_id=identity.project_id,
-                user_id=identity.user_id,
-                flavor=flavor,
-                created_at=self._cloud.clock(),
-                image_id=new_server.image_of(wish),
-                key_name=wish.key_name,
-                public_key=await new_server.public_key(connection, identity.user_id, wish.key_name),
-                user_data=new_server.user_data(wish.user_data),
-                config_drive=wish.config_drive in {True, "True", "true"},
-                metadata=wish.metadata,
-                tags=tuple(wish.tags),
-                security_groups=await new_server.group_names(
-                    connection, identity.project_id, wish.security_groups
-                ),
-                files=tuple(wish.personality),
-                hints=new_server.placement_hints(wish),
-                group_id=await new_server.group_of(connection, identity.project_id, hints.get("group")),
-                client_token=None,
-            )
-            await self._add_ports(connection, server, wish)
-        return await self._cloud.conductor.create(server, caller(request))
+        flavor = await new_server.flavor_of(connection, str(wish.flavor_ref))
+        await new_server.check_image(connection, new_server.image_of(wish), flavor, identity.project_id)
+        await new_server.check_quota(connection, identity.project_id, flavor)
+        return Server(
+            id=server_id,
+            name=name,
+            hostname=wish.hostname or new_server.hostname(name, server_id),
+            project_id=identity.project_id,
+            user_id=identity.user_id,
+            flavor=flavor,
+            created_at=self._cloud.clock(),
+            image_id=new_server.image_of(wish),
+            key_name=wish.key_name,
+            public_key=await new_server.public_key(connection, identity.user_id, wish.key_name),
+            user_data=new_server.user_data(wish.user_data),
+            config_drive=wish.config_drive in {True, "True", "true"},
+            metadata=wish.metadata,
+            tags=tuple(wish.tags),
+            security_groups=await new_server.group_names(
+                connection, identity.project_id, wish.security_groups
+            ),
+            files=tuple(wish.personality),
+            hints=new_server.placement_hints(wish),
+            group_id=await new_server.group_of(connection, identity.project_id, hints.get("group")),
+        )
 
     async def _add_ports(
         self, connection: AsyncConnection, server: Server, wish: new_server.NewServer
@@ -390,6 +398,32 @@ class _Servers:
                 }
                 return answer({"instanceAction": {**_instance_action(row), "events": [event]}})
         raise Fault(404, f"Action for request_id {wanted[:64]} on instance {server.id} not found.")
+
+    async def events(self, request: web.Request) -> web.Response:
+        """Ours: everything that happened to a server and in its guest, after the event number `after`."""
+        server = await self._get(request)
+        after = request.query.get("after", "0")
+        if not after.isdigit():
+            raise Fault(400, "Invalid input for query parameters after: an event number is needed.")
+        async with self._cloud.store.read() as connection:
+            found = await events.after(connection, int(after), server.id)
+        rows = [
+            {"number": each.number, "time": iso(each.time), "type": each.type, "payload": each.payload}
+            for each in found
+        ]
+        return answer({"events": rows})
+
+    async def explain(self, request: web.Request) -> web.Response:
+        """Ours: which host would take a server, and what every other one falls to. Makes nothing."""
+        form = await read_body(request, new_server.CreateServer)
+        async with self._cloud.store.read() as connection:
+            server = await self._server_of(connection, request, form, form.server.name)
+        selection = await self._cloud.conductor.explain(server)
+        rows = [
+            {"host": each.host, "filter": each.filter, "reason": each.reason, "weight": each.weight}
+            for each in selection.verdicts
+        ]
+        return answer({"hosts": rows})
 
     async def interfaces(self, request: web.Request) -> web.Response:
         server = await self._get(request)

@@ -15,6 +15,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.api.faults import Fault
+from spawner.api.quotas import QUOTAS
+from spawner.store import servers
 from spawner.store.servers import Flavor
 from spawner.store.tables import FLAVORS, IMAGES, KEYPAIRS, SECURITY_GROUPS, SERVER_GROUPS
 
@@ -143,6 +145,22 @@ async def check_image(
         raise Fault(400, "Flavor's memory is too small for requested image.")
     if flavor.disk_gib and row.min_disk > flavor.disk_gib:
         raise Fault(400, "Flavor's disk is too small for requested image.")
+
+
+async def check_quota(connection: AsyncConnection, project_id: str, flavor: Flavor) -> None:
+    """Raise Fault 403 when one more server of this flavor would pass what the project may have."""
+    found = await servers.listed(connection, project_id=project_id)
+    for name, used, wanted in (
+        ("instances", len(found), 1),
+        ("cores", sum(server.flavor.vcpus for server in found), flavor.vcpus),
+        ("ram", sum(server.flavor.ram_mib for server in found), flavor.ram_mib),
+    ):
+        if used + wanted > QUOTAS[name]:
+            raise Fault(
+                403,
+                f"Quota exceeded for {name}: Requested {wanted},"
+                f" but already used {used} of {QUOTAS[name]} {name}",
+            )
 
 
 async def public_key(connection: AsyncConnection, user_id: str, name: str | None) -> str | None:

@@ -18,6 +18,7 @@ from aiohttp import web
 from spawner import identity
 from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
+from spawner.api.quotas import QUOTAS
 from spawner.compute.fake_node import FakeNode
 from spawner.service import open_cloud
 
@@ -332,6 +333,35 @@ async def test_filters_and_sorting(cloud: Cloud, member: Api) -> None:
     assert await names("tags=blue") == ["web-2"]
     assert await names("status=ERROR") == []
     assert await names("sort_key=display_name&sort_dir=asc") == ["db-1", "web-1", "web-2"]
+
+
+async def test_over_quota_is_a_403_with_figures(admin: Api) -> None:
+    too_large = {"name": "huge", "vcpus": QUOTAS["cores"] + 1, "ram": 64, "disk": 0, "id": "huge"}
+    assert (await admin.call("POST", "/compute/v2.1/flavors", {"flavor": too_large}))[0] == 200
+    form = {"name": "web", "imageRef": await _image(admin), "flavorRef": "huge", "networks": "none"}
+    status, document = await admin.call("POST", "/compute/v2.1/servers", {"server": form}, "2.96")
+    assert status == 403
+    assert document["forbidden"]["message"] == (
+        "Quota exceeded for cores: Requested 201, but already used 0 of 200 cores"
+    )
+
+
+async def test_events_tell_what_happened_and_explain_makes_nothing(cloud: Cloud, member: Api) -> None:
+    image = await _image(member)
+    form = {"name": "web", "imageRef": image, "flavorRef": "1", "networks": "none"}
+    status, document = await member.call("POST", "/compute/v2.1/x-explain", {"server": form}, "2.96")
+    assert (status, document["hosts"][0]["host"], document["hosts"][0]["filter"]) == (200, "host-1", "")
+    assert (await member.call("GET", "/compute/v2.1/servers"))[1]["servers"] == []
+    server = await _server(member, image)
+    await cloud.conductor.settled()
+    path = f"/compute/v2.1/servers/{server}/x-events"
+    found = (await member.call("GET", path))[1]["events"]
+    assert [event["type"] for event in found] == [
+        "instance.create.start",
+        "instance.update",
+        "instance.create.end",
+    ]
+    assert (await member.call("GET", f"{path}?after={found[0]['number']}"))[1]["events"] == found[1:]
 
 
 # --- images ---------------------------------------------------------------------------------------------

@@ -1,0 +1,281 @@
+"""Servers of the cloud that `guestling api` serves: create, list, show, delete, and what happens to them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guestling import output
+
+if TYPE_CHECKING:
+    from spawner.client import Client
+
+DEFAULT_TIMEOUT_S = 300.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `guestling server` and of each thing it does."""
+    output.add_format(parser)
+    parser.add_argument(
+        "--clouds", type=Path, metavar="FILE", help="clouds.yaml (default: of `guestling api`)"
+    )
+    parser.add_argument("--cloud", default="guestling", help="the cloud in it (default: guestling)")
+    what = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    _add_create(what.add_parser("create", help="make a server"))
+    what.add_parser("list", help="list servers")
+    for name, text in (
+        ("show", "show one server"),
+        ("console", "print what its console said"),
+        ("stop", "switch it off"),
+        ("start", "switch it on"),
+    ):
+        what.add_parser(name, help=text).add_argument("server", metavar="SERVER")
+    delete = what.add_parser("delete", help="delete servers")
+    delete.add_argument("server", metavar="SERVER", nargs="+")
+    delete.add_argument("--wait", action="store_true", help="return when they are gone")
+    reboot = what.add_parser("reboot", help="restart one")
+    reboot.add_argument("server", metavar="SERVER")
+    reboot.add_argument("--hard", action="store_true", help="do not ask the guest")
+    events = what.add_parser("events", help="what happened to a server and in its guest")
+    events.add_argument("server", metavar="SERVER")
+    events.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
+    wait = what.add_parser("wait", help="wait for a server's state or its agent's result")
+    wait.add_argument("server", metavar="SERVER")
+    wait.add_argument("--for", dest="goal", choices=("active", "agent"), default="active")
+    wait.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="SECONDS")
+
+
+def _add_create(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("--image", required=True, help="image, by name or id")
+    parser.add_argument("--flavor", required=True, help="flavor, by name or id")
+    parser.add_argument("--user-data", type=Path, metavar="FILE")
+    parser.add_argument("--key-name", metavar="KEY")
+    parser.add_argument("--config-drive", choices=("true", "false"), default="false")
+    parser.add_argument("--network", "--nic", action="append", default=[], metavar="NETWORK")
+    parser.add_argument("--property", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--availability-zone", metavar="ZONE")
+    parser.add_argument("--wait", action="store_true", help="return when it is active")
+    parser.add_argument(
+        "--explain", action="store_true", help="say which host would take it, and make nothing"
+    )
+    parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="SECONDS")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit status 0 done, 1 refused or failed, 2 input error."""
+    from guestling.api import default_state
+    from spawner.client import Client, read_clouds
+    from spawner.errors import SpawnerError
+
+    clouds = arguments.clouds or default_state() / "clouds.yaml"
+    try:
+        with Client(read_clouds(clouds, arguments.cloud)) as client:
+            client.sign_in()
+            return _DO[arguments.what](client, arguments)
+    except SpawnerError as error:
+        output.complain(error)
+        return 1
+    except (OSError, ValueError) as error:
+        output.complain(error)
+        return 2
+
+
+def _create(client: Client, arguments: argparse.Namespace) -> int:
+    server = _wish(client, arguments)
+    if arguments.explain:
+        found = client.call("POST", "/compute/v2.1/x-explain", {"server": server})
+        return _show_verdicts(found["hosts"], arguments)
+    server_id = client.call("POST", "/compute/v2.1/servers", {"server": server})["server"]["id"]
+    if arguments.wait:
+        made = client.until_settled(server_id, arguments.timeout)
+    else:
+        made = client.call("GET", f"/compute/v2.1/servers/{server_id}")["server"]
+    _print_server(made, arguments)
+    if made["status"] == "ERROR":
+        fault = made.get("fault", {})
+        output.complain(
+            f"{made['name']}: {fault.get('message', 'the build failed')}", fault.get("details", "")
+        )
+        return 1
+    return 0
+
+
+def _wish(client: Client, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The server as the API wants it. Raises ValueError for a property that is not KEY=VALUE."""
+    import base64
+
+    wish: dict[str, Any] = {
+        "name": arguments.name,
+        "imageRef": client.image(arguments.image)["id"],
+        "flavorRef": client.flavor(arguments.flavor)["id"],
+        "config_drive": arguments.config_drive == "true",
+        "networks": [{"uuid": client.network(name)["id"]} for name in arguments.network] or "auto",
+        "metadata": dict(_pair(text) for text in arguments.property),
+    }
+    if arguments.user_data is not None:
+        wish["user_data"] = base64.b64encode(arguments.user_data.read_bytes()).decode()
+    for name in ("key_name", "availability_zone"):
+        if getattr(arguments, name):
+            wish[name] = getattr(arguments, name)
+    return wish
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise ValueError(f"--property: {text!r} is not KEY=VALUE. Write for example role=web")
+    return name, value
+
+
+def _show_verdicts(hosts: list[dict[str, Any]], arguments: argparse.Namespace) -> int:
+    if arguments.format == "json":
+        output.print_json(hosts)
+    else:
+        rows = [
+            (each["host"], each["filter"] or f"weight {each['weight']:.3f}", each["reason"]) for each in hosts
+        ]
+        output.print_rows(("HOST", "VERDICT", "WHY"), rows)
+    return 0 if any(not each["filter"] for each in hosts) else 1
+
+
+def _list(client: Client, arguments: argparse.Namespace) -> int:
+    servers = client.call("GET", "/compute/v2.1/servers/detail")["servers"]
+    if arguments.format == "json":
+        output.print_json(servers)
+        return 0
+    rows = [
+        (each["id"], each["name"], each["status"], _addresses(each), each["flavor"]["original_name"])
+        for each in servers
+    ]
+    output.print_rows(("ID", "NAME", "STATUS", "ADDRESSES", "FLAVOR"), rows)
+    return 0
+
+
+def _addresses(server: dict[str, Any]) -> str:
+    return ", ".join(each["addr"] for found in server["addresses"].values() for each in found)
+
+
+def _show(client: Client, arguments: argparse.Namespace) -> int:
+    _print_server(client.server(arguments.server), arguments)
+    return 0
+
+
+def _print_server(server: dict[str, Any], arguments: argparse.Namespace) -> None:
+    if arguments.format == "json":
+        output.print_json(server)
+        return
+    output.print_pairs(
+        {
+            "id": server["id"],
+            "name": server["name"],
+            "status": server["status"],
+            "task": server["OS-EXT-STS:task_state"] or "none",
+            "addresses": _addresses(server),
+            "flavor": server["flavor"]["original_name"],
+            "created": server["created"],
+        }
+    )
+
+
+def _delete(client: Client, arguments: argparse.Namespace) -> int:
+    found = [client.server(name) for name in arguments.server]
+    for server in found:
+        client.call("DELETE", f"/compute/v2.1/servers/{server['id']}")
+    if arguments.wait:
+        for server in found:
+            client.until_gone(server["id"], DEFAULT_TIMEOUT_S)
+    return 0
+
+
+def _console(client: Client, arguments: argparse.Namespace) -> int:
+    """Guest output is hostile text: control characters are shown, not carried out."""
+    server = client.server(arguments.server)
+    body: dict[str, Any] = {"os-getConsoleOutput": {}}
+    text = client.call("POST", f"/compute/v2.1/servers/{server['id']}/action", body)["output"]
+    if arguments.format == "json":
+        output.print_json({"output": text})
+        return 0
+    for line in text.splitlines():
+        print(
+            "".join(
+                letter if letter.isprintable() or letter == "\t" else f"\\x{ord(letter):02x}"
+                for letter in line
+            )
+        )
+    return 0
+
+
+def _action(body: dict[str, Any]) -> Callable[[Client, argparse.Namespace], int]:
+    def act(client: Client, arguments: argparse.Namespace) -> int:
+        server = client.server(arguments.server)
+        client.call("POST", f"/compute/v2.1/servers/{server['id']}/action", body)
+        client.until_settled(server["id"], DEFAULT_TIMEOUT_S)
+        return 0
+
+    return act
+
+
+def _reboot(client: Client, arguments: argparse.Namespace) -> int:
+    kind = "HARD" if arguments.hard else "SOFT"
+    return _action({"reboot": {"type": kind}})(client, arguments)
+
+
+def _events(client: Client, arguments: argparse.Namespace) -> int:
+    server = client.server(arguments.server)
+    if not arguments.follow:
+        found = client.events(server["id"])
+        if arguments.format == "json":
+            output.print_json(found)
+            return 0
+        for event in found:
+            print(_event_line(event))
+        return 0
+    for event in client.follow(server["id"], float("inf")):
+        print(_event_line(event), flush=True)
+    return 0
+
+
+def _event_line(event: dict[str, Any]) -> str:
+    payload = " ".join(
+        f"{name}={value}" for name, value in event["payload"].items() if value not in (None, "", [])
+    )
+    return f"{event['time']}  {event['type']:<28}  {payload[:200]}"
+
+
+def _wait(client: Client, arguments: argparse.Namespace) -> int:
+    server = client.server(arguments.server)
+    if arguments.goal == "active":
+        settled = client.until_settled(server["id"], arguments.timeout)
+        _print_server(settled, arguments)
+        return 0 if settled["status"] == "ACTIVE" else 1
+    for event in client.follow(server["id"], arguments.timeout):
+        if event["type"] == "guest.result":
+            result = event["payload"]
+            if arguments.format == "json":
+                output.print_json(result)
+            else:
+                print(f"the agent reports: {result['status']}")
+                output.complain(*result.get("errors", ()))
+            return 0 if result["status"] == "done" else 1
+        if event["type"].endswith(".error"):
+            output.complain(f"{server['name']}: {event['payload'].get('fault', 'it failed')}")
+            return 1
+    output.complain(f"{server['name']}: no result of its agent within {arguments.timeout:g} s")
+    return 1
+
+
+_DO: dict[str, Callable[[Client, argparse.Namespace], int]] = {
+    "create": _create,
+    "list": _list,
+    "show": _show,
+    "delete": _delete,
+    "console": _console,
+    "start": _action({"os-start": None}),
+    "stop": _action({"os-stop": None}),
+    "reboot": _reboot,
+    "events": _events,
+    "wait": _wait,
+}

@@ -1,0 +1,194 @@
+"""A small client of our own API for the command line: a token, calls, names to ids.
+
+It reads the `clouds.yaml` that `guestling api` wrote, as the real clients do.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+import yaml
+
+from spawner.errors import NotFound, SpawnerError
+
+TIMEOUT_S = 60.0
+POLL_S = 0.2
+MICROVERSION = "compute 2.96"
+
+
+class Unreachable(SpawnerError):
+    """Nobody serves the API where clouds.yaml says."""
+
+    code = "api-unreachable"
+
+    def __init__(self, url: str, why: object) -> None:
+        super().__init__(f"{url}: {why}. Start it with: guestling api --image tiny")
+
+
+class Refused(SpawnerError):
+    """The API answered with a fault; its words."""
+
+    code = "api-refused"
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{message} (HTTP {status})")
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a cloud's entry in clouds.yaml says."""
+
+    auth_url: str
+    username: str
+    password: str
+    project: str
+
+
+def read_clouds(path: Path, cloud: str) -> Credentials:
+    """The entry of a cloud. Raises Unreachable where there is none."""
+    try:
+        entry = yaml.safe_load(path.read_text())["clouds"][cloud]["auth"]
+        return Credentials(entry["auth_url"], entry["username"], entry["password"], entry["project_name"])
+    except OSError as error:
+        raise Unreachable(str(path), error.strerror) from error
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise Unreachable(str(path), f"it has no usable entry for the cloud {cloud!r}") from error
+
+
+class Client:
+    """One connection to the API of one cloud."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+        parts = urlsplit(credentials.auth_url)
+        self._url = f"{parts.scheme}://{parts.netloc}"
+        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        self._token = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._connection.close()
+
+    def sign_in(self) -> None:
+        """Get a token. Raises Unreachable, Refused."""
+        domain = {"id": "default"}
+        user = {"name": self._credentials.username, "domain": domain, "password": self._credentials.password}
+        identity = {"methods": ["password"], "password": {"user": user}}
+        scope = {"project": {"name": self._credentials.project, "domain": domain}}
+        _document, headers = self._request(
+            "POST", "/identity/v3/auth/tokens", {"auth": {"identity": identity, "scope": scope}}
+        )
+        self._token = headers["X-Subject-Token"]
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """One call; the JSON document of the answer. Raises Unreachable, Refused."""
+        return self._request(method, path, body)[0]
+
+    def _request(self, method: str, path: str, body: object) -> tuple[Any, Message]:
+        headers = {"OpenStack-API-Version": MICROVERSION, "X-Auth-Token": self._token}
+        content = None if body is None else json.dumps(body)
+        try:
+            self._connection.request(method, path, content, {"Content-Type": "application/json", **headers})
+            answer = self._connection.getresponse()
+            text = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(self._url, error) from error
+        document = json.loads(text) if text else None
+        if answer.status >= 400:
+            raise Refused(answer.status, _words(document))
+        return document, answer.headers
+
+    # --- names ------------------------------------------------------------------------------------------
+
+    def find(self, what: str, path: str, key: str, name: str) -> dict[str, Any]:
+        """The one entry of a list whose name or id is `name`. Raises NotFound, Refused when it is not one."""
+        rows = [row for row in self.call("GET", path)[key] if name in {row["id"], row["name"]}]
+        if not rows:
+            raise NotFound(what, name)
+        if len(rows) > 1:
+            raise Refused(409, f"{len(rows)} {what.lower()}s are named {name}: use the id")
+        found: dict[str, Any] = rows[0]
+        return found
+
+    def image(self, name: str) -> dict[str, Any]:
+        """An image by name or id."""
+        return self.find("Image", f"/image/v2/images?name={quote(name)}", "images", name)
+
+    def flavor(self, name: str) -> dict[str, Any]:
+        """A flavor by name or id."""
+        return self.find("Flavor", "/compute/v2.1/flavors/detail", "flavors", name)
+
+    def server(self, name: str) -> dict[str, Any]:
+        """A server by name or id."""
+        return self.find("Server", "/compute/v2.1/servers/detail", "servers", name)
+
+    def network(self, name: str) -> dict[str, Any]:
+        """A network by name or id."""
+        return self.find("Network", "/network/v2.0/networks", "networks", name)
+
+    # --- waiting ----------------------------------------------------------------------------------------
+
+    def until_settled(self, server_id: str, timeout_s: float) -> dict[str, Any]:
+        """The server once nothing is being done to it. Raises Refused when that takes too long."""
+        for _turn in _turns(timeout_s):
+            server: dict[str, Any] = self.call("GET", f"/compute/v2.1/servers/{server_id}")["server"]
+            if server["OS-EXT-STS:task_state"] is None and server["status"] != "BUILD":
+                return server
+        raise Refused(504, f"server {server_id} is still busy after {timeout_s:g} s")
+
+    def until_gone(self, server_id: str, timeout_s: float) -> None:
+        """Wait until a server is deleted."""
+        for _turn in _turns(timeout_s):
+            try:
+                self.call("GET", f"/compute/v2.1/servers/{server_id}")
+            except Refused as error:
+                if error.status == 404:
+                    return
+                raise
+        raise Refused(504, f"server {server_id} is still there after {timeout_s:g} s")
+
+    def events(self, server_id: str, after: int = 0) -> list[dict[str, Any]]:
+        """The events of a server after a number."""
+        path = f"/compute/v2.1/servers/{server_id}/x-events?after={after}"
+        found: list[dict[str, Any]] = self.call("GET", path)["events"]
+        return found
+
+    def follow(self, server_id: str, timeout_s: float) -> Iterator[dict[str, Any]]:
+        """The events of a server as they come, until the time is up."""
+        number = 0
+        for _turn in _turns(timeout_s):
+            for event in self.events(server_id, number):
+                number = event["number"]
+                yield event
+
+
+def _turns(timeout_s: float) -> Iterator[None]:
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        yield
+        if time.monotonic() >= deadline_s:
+            return
+        time.sleep(POLL_S)
+
+
+def _words(document: Any) -> str:
+    """The message in a fault of any of the services."""
+    if isinstance(document, dict):
+        if isinstance(document.get("message"), str):
+            return str(document["message"])
+        for value in document.values():
+            if isinstance(value, dict) and "message" in value:
+                return str(value["message"])
+    return "the request was refused"

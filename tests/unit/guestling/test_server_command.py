@@ -52,13 +52,11 @@ def _run(clouds: Path, *arguments: str) -> int:
 def image(clouds: Path) -> str:
     from spawner.client import Client, read_clouds
 
-    client = Client(read_clouds(clouds, "guestling"))
-    client.sign_in()
-    form = {"name": "disk", "disk_format": "raw", "container_format": "bare"}
-    made = client.call("POST", "/image/v2/images", form)
-    client.call(
-        "PUT", f"/image/v2/images/{made['id']}/file", "bytes that are a JSON text: a raw disk all the same"
-    )
+    with Client(read_clouds(clouds, "guestling")) as client:
+        client.sign_in()
+        form = {"name": "disk", "disk_format": "raw", "container_format": "bare"}
+        made = client.call("POST", "/image/v2/images", form)
+        client.call("PUT", f"/image/v2/images/{made['id']}/file", "a JSON text is a raw disk all the same")
     return "disk"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from configdrive.errors import DamagedDrive, ForbiddenEntry, UnreadableDrive
+from configdrive.errors import ForbiddenEntry, UnreadableDrive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-def read(descriptor: int, harvest: Harvest, path: str = "") -> None:
-    """Put every file below the open directory into `harvest`; follows no link. Raises DriveError.
-
-    The recursion is as deep as the limit on depth allows.
-    """
+def read(descriptor: int, harvest: Harvest) -> None:
+    """Put every file below the open directory into `harvest`; follows no link. Raises DriveError."""
     try:
-        names = sorted(entry.name for entry in os.scandir(descriptor))
+        _directory(descriptor, harvest, "")
     except OSError as error:
-        raise UnreadableDrive(repr(path or "/"), None, error.strerror or str(error)) from error
-    for name in names:
+        place = repr(error.filename or "a file of the directory")
+        raise UnreadableDrive(place, None, error.strerror or str(error)) from error
+
+
+def _directory(descriptor: int, harvest: Harvest, path: str) -> None:
+    """The recursion is as deep as the limit on depth allows."""
+    for name in sorted(entry.name for entry in os.scandir(descriptor)):
         inner = f"{path}/{name}" if path else name
         if harvest.is_wanted(inner):
             _check_text(inner)
@@ -42,13 +44,10 @@ def _entry(parent: int, name: str, harvest: Harvest, path: str) -> None:
     mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise ForbiddenEntry(f"entry {path!r}", None, "it is neither a regular file nor a directory")
-    try:
-        descriptor = os.open(name, _READ, dir_fd=parent)
-    except OSError as error:
-        raise UnreadableDrive(f"entry {path!r}", None, error.strerror or str(error)) from error
+    descriptor = os.open(name, _READ, dir_fd=parent)
     try:
         if stat.S_ISDIR(mode):
-            read(descriptor, harvest, path)
+            _directory(descriptor, harvest, path)
         else:
             _file(descriptor, harvest, path)
     finally:
@@ -62,5 +61,5 @@ def _file(descriptor: int, harvest: Harvest, path: str) -> None:
         content = file.read(before.st_size + 1)
     after = os.fstat(descriptor)
     if len(content) != before.st_size or after.st_mtime_ns != before.st_mtime_ns:
-        raise DamagedDrive(f"entry {path!r}", 0, "it changed while it was read")
+        raise UnreadableDrive(f"entry {path!r}", None, "it changed while it was read")
     harvest.put(path, content)

@@ -66,7 +66,7 @@ class Image:
 
     def read(self, offset: int, length: int, structure: str) -> bytes:
         """Exactly `length` bytes from `offset` on. Raises TruncatedDrive, DriveLimit, UnreadableDrive."""
-        if offset + length > self.size:
+        if offset < 0 or offset + length > self.size:
             raise TruncatedDrive(structure, offset, length, self.size)
         if self._clock() > self._deadline_s:
             raise DriveLimit(structure, offset, "seconds", self.limits.seconds)

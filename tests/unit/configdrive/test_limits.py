@@ -176,7 +176,7 @@ def test_the_label_of_a_disk_that_is_too_large_is_still_known(tmp_path: Path) ->
 
 def test_cd_15_a_file_that_changes_while_it_is_read_is_an_error() -> None:
     """The kernel's own files claim to be empty and are not: what a growing file looks like."""
-    with pytest.raises(DamagedDrive, match="it changed while it was read"):
+    with pytest.raises(UnreadableDrive, match="it changed while it was read"):
         reader.read("/proc/self/fdinfo")
 
 
@@ -308,6 +308,12 @@ def test_what_cannot_be_opened_is_a_drive_error(tmp_path: Path) -> None:
         with pytest.raises(UnreadableDrive):
             reader.read(path)
         assert (reader.filesystem(path), reader.label(path)) == (None, None)
+
+
+def test_a_directory_that_cannot_be_read_is_a_drive_error() -> None:
+    """Nothing is mapped at address 0: the kernel answers with an input/output error, whoever asks."""
+    with pytest.raises(UnreadableDrive, match="Input/output error"):
+        reader.read("/proc/self", under=("mem",))
 
 
 def test_a_label_is_none_where_there_is_no_drive(tmp_path: Path) -> None:

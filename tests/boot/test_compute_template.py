@@ -17,12 +17,10 @@ import pytest
 
 from image_harness import boot, store
 from spawner.compute.agent_events import Ready
-from spawner.compute.driver import Bus, Disk, Ending, Nic, Reason, VmSpec
-from spawner.compute.qemu.accelerator import Accelerator
+from spawner.compute.driver import Ending, Nic, Reason, VmSpec
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.template import SEED_BYTES, Template, resume, save
 from spawner.compute.qemu.vm import Vm
-from spawner.errors import TemplateRefused
 from tests.boot.compute_guest import MARK, image, said, spec
 
 pytestmark = pytest.mark.boot
@@ -117,23 +115,3 @@ def test_without_the_seed_they_would_share_their_randomness(made: Template, host
     """The test above can fail: this is what the seed is for."""
     drawn = {asyncio.run(_restore(made, host, number))[0]["drawn"] for number in range(3)}
     assert len(drawn) < 3
-
-
-async def test_a_guest_with_nvme_cannot_become_a_template(tmp_path: Path) -> None:
-    disk = Disk(tmp_path / "disk", bus=Bus.NVME)
-    run = RunDirectory.create()
-    guest = Vm(_on(disk), run, Accelerator("tcg", "", 0.0))
-    with pytest.raises(TemplateRefused, match="NVMe disks cannot be saved"):
-        await save(guest, tmp_path / "state")
-    run.remove()
-
-
-def _on(disk: Disk) -> VmSpec:
-    return VmSpec("t", uuid4(), disks=(disk,))
-
-
-def test_a_state_of_another_accelerator_is_refused(tmp_path: Path) -> None:
-    template = Template(tmp_path, VmSpec("t", uuid4(), kernel=Path("/k")), "tcg")
-    template.require(Accelerator("tcg", "", 0.0))
-    with pytest.raises(TemplateRefused, match="it was saved on tcg, this is kvm"):
-        template.require(Accelerator("kvm", "", 0.0))

@@ -4,9 +4,13 @@
     RunDirectory.create()                       sockets, staged files        run_directory.py
     Vm(spec, run, accelerator, [attachment])    start, wait, stop, events    vm.py
         qemu_argv(spec, wiring, binary)         pure, a function a device    argv.py, option.py
+        Handover                                descriptors instead of paths handover.py
         QemuProcess                             one process and its QMP      process.py
-        launch                                  the program that becomes QEMU, without root and tied to us
         ConsoleRing                             what the console printed     console.py
+    Launcher.start(argv, confinement, ...)      asks the server to fork      launcher.py, confinement.py
+        launch_server                           one bare Python a spawner    launch_server.py
+        launch                                  the fork that becomes QEMU   launch.py, user.py
+    save(vm, path), resume(vm, seed, mac)       boot once, restore often     template.py
 
 The order of things, as `image_harness.boot` does it:
 

@@ -18,26 +18,25 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from spawner.compute.agent_events import AgentEvent, EventLog
-from spawner.compute.driver import Disk, Ending, Reason, VmSpec
+from spawner.compute.driver import Ending, Reason, VmSpec
 from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator, shows_life
 from spawner.compute.qemu.argv import Wiring, qemu_argv
 from spawner.compute.qemu.confinement import Confinement, find_qemu
 from spawner.compute.qemu.console import HEAD_BYTES, ConsoleRing
-from spawner.compute.qemu.launch_server import FIRST_FD
+from spawner.compute.qemu.handover import Handover, layers, open_image, open_state
 from spawner.compute.qemu.process import QMP_TIMEOUT_S, QemuProcess, first_of
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import unprivileged
-from spawner.errors import FileRefused, QemuFailed, SpawnerError
+from spawner.errors import QemuFailed, SpawnerError
 from spawner.network.backend import Attachment
 
 LOG = logging.getLogger(__name__)
@@ -61,19 +60,6 @@ class Patience:
     silence_s: float = 20.0
     quit_s: float = 2.0
     term_s: float = 5.0
-
-
-class Handover:
-    """Descriptors for QEMU, and the numbers under which it will find them."""
-
-    def __init__(self) -> None:
-        self.fds: dict[int, int] = {}
-
-    def number_of(self, fd: int) -> int:
-        """The number for one more."""
-        number = FIRST_FD + len(self.fds)
-        self.fds[number] = fd
-        return number
 
 
 class Vm:
@@ -205,10 +191,10 @@ class Vm:
                 qmp_fd=handed.number_of(self._listen("qmp", ours)),
                 console_fd=handed.number_of(self._listen("console", ours)),
                 agent_fd=handed.number_of(self._listen("agent", ours)) if spec.agent_channel else None,
-                images={disk.path: handed.number_of(_open_image(disk, ours)) for disk in _layers(spec.disks)},
+                images={disk.path: handed.number_of(open_image(disk, ours)) for disk in layers(spec.disks)},
                 netdevs=tuple(attachment.netdev for attachment in self._network),
                 spawns=any(attachment.spawns for attachment in self._network),
-                incoming_fd=handed.number_of(_open_state(self._incoming, ours)) if self._incoming else None,
+                incoming_fd=handed.number_of(open_state(self._incoming, ours)) if self._incoming else None,
             )
             await self._connect_readers(spec.agent_channel)
             await self._process.start(qemu_argv(spec, wiring, binary), self._confinement(), handed.fds)
@@ -363,29 +349,3 @@ async def _pour(
         LOG.debug("a guest's channel broke off")
     finally:
         writer.close()
-
-
-def _layers(disks: Sequence[Disk]) -> Iterator[Disk]:
-    """Every image of every disk: the disk itself, then its bases, which nobody may write to (SP-08)."""
-    for disk in disks:
-        yield disk
-        base = disk.backing
-        while base is not None:
-            yield dataclasses.replace(base, read_only=True)
-            base = base.backing
-
-
-def _open_state(path: Path, ours: contextlib.ExitStack) -> int:
-    """A saved state, opened as an image is."""
-    return _open_image(Disk(path, read_only=True), ours)
-
-
-def _open_image(disk: Disk, ours: contextlib.ExitStack) -> int:
-    """An image, opened with our rights: QEMU's user needs none on the path."""
-    try:
-        fd = os.open(disk.path, (os.O_RDONLY if disk.read_only else os.O_RDWR) | os.O_CLOEXEC)
-    except OSError as error:
-        why = error.strerror or "cannot be opened"
-        raise FileRefused(disk.path, why, "Correct the path or its mode") from error
-    ours.callback(os.close, fd)
-    return fd

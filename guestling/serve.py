@@ -78,6 +78,12 @@ def _add_documents(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--vendor-data-merge", action="store_true", help="lift a `cloud-init` key to the top")
     group.add_argument("--max-user-data", type=int, metavar="BYTES", help="limit of user data (49149)")
+    group.add_argument(
+        "--sign-identity",
+        type=Path,
+        metavar="DIR",
+        help="sign identity documents with the test key kept here",
+    )
     group.add_argument("--reports", action="store_true", help="let guests POST to x_report")
     group.add_argument("--faults", type=Path, metavar="FILE", help="misbehave as this script says")
 
@@ -204,6 +210,7 @@ def _config(arguments: argparse.Namespace) -> Config:
         ),
         max_user_data=arguments.max_user_data or 49_149,
         faults=arguments.faults,
+        sign_identity=arguments.sign_identity,
         user=arguments.user,
         stay_root=arguments.stay_root,
     )

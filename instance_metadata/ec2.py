@@ -169,15 +169,23 @@ def _given(instance: Instance, version: str) -> Iterator[tuple[str, str]]:
             yield path, value if isinstance(value, str) else json.dumps(value)
 
 
-def files(instance: Instance, version: str, profile: Profile = "nova") -> dict[str, bytes]:
+SIGNATURES = ("pkcs7", "rsa2048", "signature")
+
+
+def files(
+    instance: Instance, version: str, profile: Profile = "nova", *, signed: bool = False
+) -> dict[str, bytes]:
     """What a version answers: path below the version -> body, with a listing for each directory.
 
+    `signed`: whether the identity document has signatures; their bodies are the document to be signed.
     A listing is sorted, a directory in it ends in `/`, and there is no last newline (EC2-1, EC2-2).
     """
     found = {f"meta-data/{path}": _text(leaf) for path, leaf in leaves(instance, version, profile).items()}
     if version >= "2009-04-04":
         found["dynamic/fws/instance-monitoring"] = "disabled"
-        found["dynamic/instance-identity/document"] = identity_document(instance, profile)
+        identity = identity_document(instance, profile)
+        names = ("document", *SIGNATURES) if signed else ("document",)
+        found |= {f"dynamic/instance-identity/{name}": identity for name in names}
     answers = {path: text.encode() for path, text in found.items()}
     answers |= {path: listing.encode() for path, listing in _listings(found).items()}
     keys = ssh_keys(instance)

@@ -6,8 +6,9 @@ The safe loader only, with a guard before it: size, depth, alias expansions, dup
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import yaml
@@ -53,11 +54,31 @@ def _load_json(text: bytes, source: str) -> Loaded:
         raise _refused(source, None, f"not JSON: {error}", "Write UTF-8 JSON with finite numbers") from error
     if _depth_exceeds(value, MAX_DEPTH):
         raise _refused(source, None, "nested too deeply", f"Use at most {MAX_DEPTH} levels")
-    try:
-        lines = _load_yaml(text, source).lines  # JSON is read as YAML a second time, for its lines only
-    except InvalidInstance:
-        lines = {}
-    return Loaded(value, lines)
+    return Loaded(value, _JsonLines(text, source))
+
+
+class _JsonLines(Mapping[str, int]):
+    """The lines of a JSON document, found by reading it as YAML: only when somebody asks for one."""
+
+    def __init__(self, text: bytes, source: str) -> None:
+        self._text = text
+        self._source = source
+
+    @cached_property
+    def _lines(self) -> Mapping[str, int]:
+        try:
+            return _load_yaml(self._text, self._source).lines
+        except InvalidInstance:
+            return {}
+
+    def __getitem__(self, path: str) -> int:
+        return self._lines[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
 
 
 def _no_constant(name: str) -> object:

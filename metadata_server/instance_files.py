@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -28,21 +28,24 @@ LEAST_PAUSE_S = 0.5
 # Looking costs at most this part of one core, however many files there are.
 SCAN_SHARE = 0.05
 # Documents read in one go: unpacked instances take ten times the room of packed ones.
-BATCH = 2000
+BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
-    """What changed since the last look: documents read, files gone, files that cannot be read.
+class Look:
+    """What is different since the last look. `stamps` tell one version of a file from another."""
 
-    `stamps` tell one version of a file from another; `whole` is false when more documents wait to be read.
-    """
-
-    read: Mapping[str, Instance]
+    changed: tuple[str, ...]
     gone: frozenset[str]
-    broken: Mapping[str, tuple[Fault, ...]]
     stamps: Mapping[str, int]
-    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some of the changed files, read: good documents, and the faults of the others."""
+
+    documents: Mapping[str, Instance]
+    broken: Mapping[str, tuple[Fault, ...]]
 
 
 @dataclass(slots=True)
@@ -61,22 +64,28 @@ class InstanceFiles:
 
     def load(self) -> tuple[Fault, ...]:
         """Look once, now; returns every fault there is."""
-        while not self._take(self._scan(self._stamps)):
-            pass
+        look = self._look()
+        self._forget_gone(look)
+        for paths in _batches(look.changed):
+            self._take(self._read_all(paths), look)
         return self.all_faults()
 
     async def follow(self) -> None:
         """Look again and again until cancelled; never reads a file in the event loop."""
         while True:
             started = time.monotonic()
-            whole = True
             try:
-                whole = self._take(await asyncio.to_thread(self._scan, self._stamps))
+                await self._follow_once()
             except OSError as error:
                 LOG.error("%s: cannot be read: %s; the instances stay", self.path, error.strerror)  # noqa: TRY400
                 self.failed_reloads += 1
-            if whole:
-                await self._pause(max(LEAST_PAUSE_S, (time.monotonic() - started) / SCAN_SHARE))
+            await self._pause(max(LEAST_PAUSE_S, (time.monotonic() - started) / SCAN_SHARE))
+
+    async def _follow_once(self) -> None:
+        look = await asyncio.to_thread(self._look)
+        self._forget_gone(look)
+        for paths in _batches(look.changed):
+            self._take(await asyncio.to_thread(self._read_all, paths), look)
 
     async def _pause(self, seconds: float) -> None:
         self._wake.clear()
@@ -90,55 +99,57 @@ class InstanceFiles:
         """End the pause of `follow`: someone says that there is a change (SIGHUP)."""
         self._wake.set()
 
-    def _scan(self, known: Mapping[str, int]) -> Scan:
+    def _look(self) -> Look:
         stamps = _stamps(self.path)
-        gone = frozenset(known.keys() - stamps.keys())
-        changed = [path for path, stamp in stamps.items() if known.get(path) != stamp]
-        for path in changed[BATCH:]:
-            del stamps[path]
+        changed = tuple(path for path, stamp in stamps.items() if self._stamps.get(path) != stamp)
+        return Look(changed, frozenset(self._stamps.keys() - stamps.keys()), stamps)
+
+    def _read_all(self, paths: tuple[str, ...]) -> Batch:
         documents: dict[str, Instance] = {}
         broken: dict[str, tuple[Fault, ...]] = {}
-        for path in changed[:BATCH]:
+        for path in paths:
             try:
+                before = _stamp(Path(path).stat())
                 text = Path(path).read_bytes()
-                if _stamp(Path(path).stat()) != stamps[path]:
-                    raise FileNotFoundError  # it is being replaced: the next look reads it
-                documents[path] = read(text, path, max_user_data=self.max_user_data)
+                if _stamp(Path(path).stat()) == before:  # else it is being replaced: the next look reads it
+                    documents[path] = read(text, path, max_user_data=self.max_user_data)
             except FileNotFoundError:
-                del stamps[path]
+                continue
             except OSError as error:
                 reason = error.strerror or "input/output error"
                 broken[path] = (Fault(path, None, "", f"cannot be read: {reason}", "Make it readable"),)
             except InvalidInstance as refused:
                 broken[path] = refused.faults
-        return Scan(documents, gone, broken, stamps, whole=len(changed) <= BATCH)
+        return Batch(documents, broken)
 
-    def _take(self, scan: Scan) -> bool:
-        """Bring one look into the catalogue, without a pause in which a request could see half of it.
-
-        Returns whether that was all there is to read.
-        """
-        if not (scan.read or scan.gone or scan.broken):
-            return scan.whole
+    def _forget_gone(self, look: Look) -> None:
+        if not look.gone:
+            return
         self.reloads += 1
-        self._stamps = dict(scan.stamps)
-        for uuid in [uuid for uuid, path in self._owners.items() if path in scan.gone]:
+        for uuid in [uuid for uuid, path in self._owners.items() if path in look.gone]:
             self._forget_uuid(uuid)
-        for path in scan.gone:
+        for path in look.gone:
             self.faults.pop(path, None)
-        for path, faults in scan.broken.items():
+            self._stamps.pop(path, None)
+
+    def _take(self, batch: Batch, look: Look) -> None:
+        """Bring a batch into the catalogue, without a pause in which a request could see half of it."""
+        self.reloads += 1
+        for path, faults in batch.broken.items():
+            self._stamps[path] = look.stamps[path]
             self._report(path, faults)
-        left = self._put_all(scan.read)
+        left = self._put_all(batch.documents)
         while left and len(again := self._put_all(left)) < len(left):
             left = again  # an address went from one document to another: the giver came later
-        for path in left:
-            self._stamps.pop(path, None)  # tried again: the other owner may go
-        return scan.whole
+        for path in batch.documents:
+            if path not in left:  # those are tried again: the other owner may go
+                self._stamps[path] = look.stamps[path]
 
     def _put_all(self, documents: Mapping[str, Instance]) -> dict[str, Instance]:
         """Put documents; returns those in conflict with another one."""
         refused: dict[str, Instance] = {}
-        before = {path: uuid for uuid, path in self._owners.items()} if documents else {}
+        again = any(path in self._stamps for path in documents)
+        before = {path: uuid for uuid, path in self._owners.items()} if again else {}
         for path, instance in documents.items():
             owner = self._owners.get(instance.uuid, path)
             try:
@@ -193,7 +204,7 @@ class InstanceFiles:
             raise StoreUnavailable(str(path), "only JSON documents of a directory are written")
         content = json.dumps(document, indent=2).encode()
         await asyncio.to_thread(_replace, path, content)
-        self._take(await asyncio.to_thread(self._scan, self._stamps))
+        await self._follow_once()
 
     async def delete(self, uuid: str) -> bool:
         """Remove an instance and its file; False when it is not known."""
@@ -204,6 +215,11 @@ class InstanceFiles:
         self._stamps.pop(path, None)
         self._forget_uuid(uuid)
         return True
+
+
+def _batches(paths: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for start in range(0, len(paths), BATCH):
+        yield paths[start : start + BATCH]
 
 
 def _replace(path: Path, content: bytes) -> None:

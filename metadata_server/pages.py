@@ -20,6 +20,7 @@ from instance_metadata.versions import GRIZZLY, OPENSTACK, listed
 
 # Stands for the random seed in a rendered document and is cut out again: what is sent is fresh each time.
 SEED_LENGTH = 684
+IDENTITY = "dynamic/instance-identity"
 _SEED_MARK = "?" * SEED_LENGTH
 
 
@@ -30,6 +31,7 @@ class Kind(Enum):
     SEEDED = "seeded"
     PASSWORD = "password"  # noqa: S105  # the name of a page
     VENDOR_DATA = "vendor_data"
+    SIGNATURE = "signature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Options:
     vendor_data: Json = None
     dynamic_vendor_data: bool = False
     lift_cloud_init: bool = False
+    signed_identity: bool = False
     profiles: frozenset[str] = field(default_factory=lambda: frozenset({"openstack", "ec2"}))
 
 
@@ -87,9 +90,15 @@ class Tree:
             return None
         files = self._ec2.get(version)
         if files is None:
-            files = self._ec2[version] = ec2.files(self.instance, version, self.options.ec2_profile)
+            files = self._ec2[version] = ec2.files(
+                self.instance, version, self.options.ec2_profile, signed=self.options.signed_identity
+            )
         body = files.get(below)
-        return None if body is None else _page("", body)
+        if body is None:
+            return None
+        directory, _, name = below.rpartition("/")
+        is_signature = directory == IDENTITY and name in ec2.SIGNATURES
+        return _page("", body, Kind.SIGNATURE if is_signature else Kind.STATIC)
 
     def nocloud(self, name: str) -> Page | None:
         """One of the four NoCloud files, None for another name."""

@@ -15,8 +15,8 @@ _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-def drop(user: str, state: Path | None = None) -> None:
-    """Become `user` for good: no groups, no capabilities, no way back. `state` becomes the user's.
+def drop(user: str, states: tuple[Path | None, ...] = ()) -> None:
+    """Become `user` for good: no groups, no capabilities, no way back. `states` become the user's.
 
     Raises BadListener.
     """
@@ -24,8 +24,9 @@ def drop(user: str, state: Path | None = None) -> None:
         entry = pwd.getpwnam(user)
     except KeyError as error:
         raise BadListener(f"--user {user}: there is no such user. Create it, or name another.") from error
-    for path in () if state is None else (state, *state.rglob("*")):
-        os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    for state in states:
+        for path in () if state is None else (state, *state.rglob("*")):
+            os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
     os.setgroups([])
     os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)

@@ -97,8 +97,19 @@ class AppendReport:
     record: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class SignIdentity:
+    """Send a signature (`pkcs7`, `rsa2048`, `signature`) of the identity document."""
+
+    name: str
+    document: bytes
+    head_only: bool = False
+
+
 # What the rules cannot do themselves.
-Wish: TypeAlias = MintToken | ReadPassword | StorePassword | FetchVendorData | WaitForChange | AppendReport
+Wish: TypeAlias = (
+    MintToken | ReadPassword | StorePassword | FetchVendorData | WaitForChange | AppendReport | SignIdentity
+)
 Outcome: TypeAlias = Response | Send | Wish
 
 
@@ -276,7 +287,12 @@ def _ec2(request: Request, path: str, tree: Tree, now_s: float, context: Context
         known = tree.ec2(path[1:]) is not None
         return error(405, Allow="GET, HEAD") if known or imds.tokens != "off" else NOT_FOUND
     refused = _token_refusal(request, tree, now_s, context)
-    return refused or _conditional(request, tree.ec2(path[1:]), context)
+    if refused is not None:
+        return refused
+    page = tree.ec2(path[1:])
+    if page is not None and page.kind is Kind.SIGNATURE:
+        return SignIdentity(path.rpartition("/")[2], page.body, request.method == "HEAD")
+    return _conditional(request, page, context)
 
 
 def _token(request: Request, hop_limit: int) -> Outcome:

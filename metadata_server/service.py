@@ -26,6 +26,7 @@ from metadata_server.errors import BadListener
 from metadata_server.instance_files import InstanceFiles
 from metadata_server.listener import Listener
 from metadata_server.passwords import DirectoryPasswords, MemoryPasswords, Passwords
+from metadata_server.signing import Signer
 from metadata_server.vendor_data import Rules, Target, VendorData
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Config:
     vendor_rules: Rules = field(default_factory=Rules)
     max_user_data: int = MAX_USER_DATA
     faults: Path | None = None
+    sign_identity: Path | None = None
     user: str | None = None
     stay_root: bool = False
 
@@ -100,7 +102,11 @@ class Service:
         options = config.settings.options
         if config.vendor_data is not None:
             options = replace(options, vendor_data=read_vendor_data(config.vendor_data))
-        options = replace(options, dynamic_vendor_data=bool(config.targets))
+        options = replace(
+            options,
+            dynamic_vendor_data=bool(config.targets),
+            signed_identity=config.sign_identity is not None,
+        )
         self.server = MetadataServer(
             replace(config.settings, options=options),
             passwords=self._passwords(),
@@ -108,6 +114,8 @@ class Service:
             on_request=None if config.access_log is None else _access_log(config.access_log),
         )
         self.documents = self._documents()
+        if config.sign_identity is not None:
+            self.server.services.sign = Signer(config.sign_identity).sign
         if config.faults is not None:
             self.server.services.faults = faults.parse(_read(config.faults), str(config.faults))
         self._vendor: VendorData | None = None
@@ -191,7 +199,7 @@ class Service:
                 LOG.warning("the documents belong to root: staying root without capabilities; see --user")
                 privileges.drop_capabilities()
             else:
-                privileges.drop(user, self._config.state)
+                privileges.drop(user, (self._config.state, self._config.sign_identity))
         privileges.harden()
 
     def _obey_signals(self) -> None:

@@ -38,6 +38,7 @@ class Services:
     vendor_data: Callable[[Instance], Awaitable[Mapping[str, Json] | None]] | None = None
     wall_time: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    sign: Callable[[str, bytes], Awaitable[bytes]] | None = None
     fetch: Callable[[Claim], Awaitable[None]] | None = None
     faults: Script | None = None
     seeds: Seeds = field(default_factory=Seeds)

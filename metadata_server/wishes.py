@@ -19,6 +19,7 @@ from metadata_server.responder import (
     MintToken,
     ReadPassword,
     Send,
+    SignIdentity,
     StorePassword,
     WaitForChange,
     Wish,
@@ -84,6 +85,12 @@ async def _append_report(wish: AppendReport, tree: Tree, services: Services) -> 
     return Response(200)
 
 
+async def _sign_identity(wish: SignIdentity, _: Tree, services: Services) -> Response:
+    if services.sign is None:
+        return NOT_FOUND
+    return Response(200, await services.sign(wish.name, wish.document), headers=_NO_STORE)
+
+
 # One entry for each wish; a test holds the table complete.
 CARRY_OUT: dict[type, Callable[[Any, Tree, Services], Awaitable[Response | Send]]] = {
     MintToken: _mint,
@@ -92,4 +99,5 @@ CARRY_OUT: dict[type, Callable[[Any, Tree, Services], Awaitable[Response | Send]
     FetchVendorData: _fetch_vendor_data,
     WaitForChange: _wait_for_change,
     AppendReport: _append_report,
+    SignIdentity: _sign_identity,
 }

@@ -59,5 +59,11 @@ def harden() -> None:
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
+def allow_many_files() -> None:
+    """As many open sockets as the system lets us have; the usual 1,024 are fewer than a server's connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def is_root() -> bool:
     return os.geteuid() == 0

@@ -156,6 +156,7 @@ class Service:
             self.server.services.vendor_data = self._vendor.replies
             self.server.instances.on_change.append(self._vendor.forget)
         self._refuse_tokens_behind_neutron()
+        privileges.allow_many_files()
         addresses = [await self.server.listen(listener) for listener in self._config.listeners]
         if self._config.admin is not None:
             await self.server.listen_admin(

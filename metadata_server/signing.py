@@ -1,7 +1,7 @@
 """Signatures of the instance identity document, by a test key of this server; never claimed to be Amazon's.
 
-The certificate lies beside the key, for whoever is to check signatures. `openssl` does the work; a document is
-signed once and its signature kept.
+The certificate lies beside the key, for whoever is to check signatures. `openssl` does the work; a document
+is signed once and its signature kept.
 """
 
 from __future__ import annotations

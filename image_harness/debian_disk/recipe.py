@@ -16,8 +16,8 @@ class Release:
 RELEASES = (Release("debian-12", "bookworm"), Release("debian-13", "trixie"), Release("debian-sid", "sid"))
 
 PACKAGES = (
-    "dbus", "iproute2", "linux-image-cloud-amd64", "netcat-openbsd", "openssh-server", "procps",
-    "python3-jinja2", "python3-yaml", "sudo", "systemd-resolved", "systemd-sysv", "udev", "udhcpc",
+    "dbus", "e2fsprogs", "iproute2", "linux-image-cloud-amd64", "netcat-openbsd", "openssh-server",
+    "procps", "python3-jinja2", "python3-yaml", "sudo", "systemd-resolved", "systemd-sysv", "udev", "udhcpc",
 )  # fmt: skip
 
 # Paths that dpkg leaves out: what nobody reads in a test guest, and the making of an initrd that none needs.

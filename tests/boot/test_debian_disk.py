@@ -1,4 +1,4 @@
-"""Debian 12 with systemd on a disk: the agent as an image carries it, with units, generator, one process."""
+"""Debian 13 with systemd on a disk: the agent as an image carries it, with units, generator, one process."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def debian() -> store.Image:
-    """The image debian-12 as its recipe and the agent stand now."""
-    return images.get("debian-12", lambda _: None).image
+    """The image debian-13 as its recipe and the agent stand now. (The tiny guest is Debian 12.)"""
+    return images.get("debian-13", lambda _: None).image
 
 
 def _debugfs(disk: Path, request: str) -> str:

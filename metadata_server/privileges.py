@@ -60,7 +60,7 @@ def harden() -> None:
 
 
 def allow_many_files() -> None:
-    """As many open sockets as the system lets us have; the usual 1,024 are fewer than a server's connections."""
+    """As many open sockets as the system lets us have: the usual 1,024 are too few for a server."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

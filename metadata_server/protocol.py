@@ -234,6 +234,7 @@ class GuestServer(web.Server):
 
     async def sweep(self) -> None:
         """Close what is too slow, once a second, until cancelled (MS-H06)."""
+        look_at_readers = 0.0
         while True:
             await asyncio.sleep(self.limits.sweep_s)
             now = self._loop.time()
@@ -243,7 +244,9 @@ class GuestServer(web.Server):
                     protocol.force_close()
                 else:
                     protocol.refuse(error(408, close=True))
-            self._drop_stalled_readers(now)
+            if now >= look_at_readers:
+                self._drop_stalled_readers(now)
+                look_at_readers = now + self.limits.stalled_reader_s / 6  # it goes through all connections
 
     def _drop_stalled_readers(self, now: float) -> None:
         """A client that takes no byte of its answer is dropped, what is queued for it with it."""

@@ -72,6 +72,8 @@ DELIVERIES = (
 )
 
 
+# Headers that every part gets from its type, name and content.
+COMPOSED = frozenset({"content-type", "content-disposition", "content-transfer-encoding", "mime-version"})
 # How a document that was not delivered stands in the file of the whole of it.
 NOTHING = Part(NOT_MULTIPART, "part-001", b"", 1)
 
@@ -281,8 +283,13 @@ def _whole(parts: tuple[Part, ...]) -> bytes:
     boundary = f"==============={binascii.crc32(whole):08x}{len(whole):08x}=="
     while boundary.encode() in whole:
         boundary = f"={boundary}"
-    leaves = [(part.type, part.filename, part.payload, dict(part.headers)) for part in parts]
+    leaves = [(part.type, part.filename, part.payload, _further_headers(part)) for part in parts]
     return mime.compose(leaves, boundary)
+
+
+def _further_headers(part: Part) -> dict[str, str]:
+    """The headers of a part that say more than its type, name and encoding: `Merge-Type` and the like."""
+    return {name.title(): value for name, value in part.headers if name not in COMPOSED}
 
 
 def cloud_config_text(done: Consumption) -> bytes:

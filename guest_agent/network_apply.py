@@ -324,6 +324,7 @@ def _render(
         renderer,
         distro,
         have_ip=machine.commands.which("ip") is not None,
+        is_busybox=_is_busybox(machine, "ifup"),
         netplan_features=features,
         existing=existing,
     )

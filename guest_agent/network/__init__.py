@@ -46,18 +46,21 @@ def render(
     distro: str,
     *,
     have_ip: bool = True,
+    is_busybox: bool = False,
     netplan_features: frozenset[str] = frozenset(),
     existing: Mapping[str, str] | None = None,
 ) -> Rendered:
     """The files of `renderer` on `distro` (as /etc/os-release names it).
 
-    `have_ip`: is there an `ip` tool (eni). `netplan_features`: of `netplan info`. `existing`: path ->
-    text of the files that sysconfig adds to, /etc/resolv.conf and /etc/sysconfig/network. Raises
-    InvalidNetwork for what this renderer cannot take at all.
+    `have_ip`, `is_busybox`: is there an `ip` tool, and is ifup busybox's (eni). `netplan_features`: those of
+    `netplan info`. `existing`: path -> text of the files that sysconfig adds to, /etc/resolv.conf and
+    /etc/sysconfig/network. Raises InvalidNetwork for what this renderer cannot take at all.
     """
     from guest_agent.network import rendering
+    from guest_agent.network.rendered import Tools
 
-    return rendering.render(parsed, renderer, distro, have_ip, netplan_features, existing or {})
+    tools = Tools(have_ip, is_busybox)
+    return rendering.render(parsed, renderer, distro, tools, netplan_features, existing or {})
 
 
 def missing_macs(parsed: Parsed, nics: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ contract, 4.6.
 
 from __future__ import annotations
 
-from guest_agent.network import eni_device, eni_routes
+from guest_agent.network import eni_busybox, eni_device, eni_routes
 from guest_agent.network.addresses import same_family
 from guest_agent.network.model import (
     BOND,
@@ -27,7 +27,7 @@ from guest_agent.network.model import (
     Note,
     Subnet,
 )
-from guest_agent.network.rendered import File, Rendered, lost, udev_rules
+from guest_agent.network.rendered import File, Rendered, Tools, lost, udev_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,18 +42,16 @@ PLAIN_LO = Interface("lo", "lo", LOOPBACK, subnets=(Subnet(LOOPBACK, control="au
 Stanza = list[str]
 
 
-def render(network: Network, profile: Profile, have_ip: bool) -> Rendered:
-    """The interfaces file and the udev rules. `have_ip`: does the guest have the `ip` tool, or only
-    `route`?
-    """
+def render(network: Network, profile: Profile, tools: Tools) -> Rendered:
+    """The interfaces file and the udev rules."""
     notes: list[Note] = []
     lo = network.interface("lo") or PLAIN_LO
     ordered = sorted(network.interfaces, key=lambda one: (ORDER.index(one.kind), one.name))
-    stanzas = _interface(_with_global_dns(lo, network.dns, notes), network, have_ip, notes)
+    stanzas = _interface(_with_global_dns(lo, network.dns, notes), network, tools, notes)
     for one in ordered:
         if one.name != "lo":
-            stanzas.extend(_interface(one, network, have_ip, notes))
-    stanzas.extend(list(eni_routes.route_lines(route, "", have_ip)) for route in network.routes)
+            stanzas.extend(_interface(one, network, tools, notes))
+    stanzas.extend(list(eni_routes.route_lines(route, "", tools.have_ip)) for route in network.routes)
     text = "\n\n".join("\n".join(stanza) for stanza in stanzas)
     files = {
         profile.eni_path: File(f"{profile.header}{text}\n".encode()),
@@ -74,11 +72,12 @@ def _with_global_dns(lo: Interface, dns: Dns, notes: list[Note]) -> Interface:
     return lo.replace(subnets=(first.replace(dns=merged), *others))
 
 
-def _interface(one: Interface, network: Network, have_ip: bool, notes: list[Note]) -> list[Stanza]:
+def _interface(one: Interface, network: Network, tools: Tools, notes: list[Note]) -> list[Stanza]:
     if not one.subnets:
         start = [f"auto {one.name}"] if one.bond_master or one.kind == BOND else []
         return [[*start, f"iface {one.name} inet manual", *sorted(eni_device.attributes(one, network))]]
-    subnets = _with_shared_dns(one.subnets)
+    merged = eni_busybox.merged(one, notes) if tools.is_busybox else one
+    subnets = _with_shared_dns(merged.subnets)
     routes, homeless = _routes_of_stanzas(subnets)
     accept_ra_at = _accept_ra_at(one)
     stanzas: list[Stanza] = []
@@ -88,16 +87,17 @@ def _interface(one: Interface, network: Network, have_ip: bool, notes: list[Note
             options += eni_device.attributes(one, network, _ipv4_mtu(one, subnet, notes))
         method = METHOD_OF.get(subnet.kind, subnet.kind)
         head = [_verb(one, subnet, stanzas), f"iface {one.name} {_family(subnet.is_ipv6)} {method}"]
-        routed = _routed(one, routes[index], have_ip)
-        rules_ = eni_routes.rule_lines(one, have_ip, notes) if index == 0 else []
-        stanzas.append([*head, *sorted(_subnet_lines(subnet)), *sorted(options), *routed, *rules_])
+        routed = eni_busybox.further_addresses(one, subnet.is_ipv6) if tools.is_busybox else []
+        routed += _routed(one, routes[index], tools.have_ip)
+        rules_ = eni_routes.rule_lines(one, tools.have_ip, notes) if index == 0 else []
+        stanzas.append([*head, *sorted(_subnet_lines(subnet, tools)), *sorted(options), *routed, *rules_])
     if homeless:
         what = ["IPv6 routes, which ifupdown refuses without an address"]
         notes.append(Note("WARNING", lost("eni", one, what)))
         shared = next((subnet.dns for subnet in subnets if subnet.dns), Dns())
         lines = sorted(_dns_lines(shared, is_ipv6=True))
-        head = [stanzas[-1][0], f"iface {one.name} inet6 static"]
-        stanzas.append([*head, *lines, *_routed(one, homeless, have_ip)])
+        head = [stanzas[-1][0], f"iface {one.name} inet6 {'manual' if tools.is_busybox else 'static'}"]
+        stanzas.append([*head, *lines, *_routed(one, homeless, tools.have_ip)])
     return stanzas
 
 
@@ -141,9 +141,9 @@ def _verb(one: Interface, subnet: Subnet, before: list[Stanza]) -> str:
     return {"auto": "auto", "hotplug": "allow-hotplug"}.get(control, f"# control-{control}") + f" {one.name}"
 
 
-def _subnet_lines(subnet: Subnet) -> list[str]:
+def _subnet_lines(subnet: Subnet, tools: Tools) -> list[str]:
+    address = eni_busybox.address_lines(subnet) if tools.is_busybox else [f"    address {subnet.cidr}"]
     said_ = {
-        "address": subnet.cidr if subnet.kind == STATIC else "",
         "broadcast": subnet.broadcast,
         "metric": subnet.metric,
         "gateway": subnet.gateway,
@@ -152,6 +152,7 @@ def _subnet_lines(subnet: Subnet) -> list[str]:
         "scope": subnet.scope,
     }
     lines = [f"    {key} {value}" for key, value in said_.items() if value]
+    lines += address if subnet.kind == STATIC else []
     return lines + _dns_lines(subnet.dns, subnet.is_ipv6)
 
 

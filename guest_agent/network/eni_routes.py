@@ -1,4 +1,4 @@
-"""Routes and rules in /etc/network/interfaces: a line that adds each at ifup, one that takes it away at ifdown.
+"""Routes and rules in /etc/network/interfaces: a line that adds each at ifup, one that takes it at ifdown.
 
 Each ends in `|| true`, so that a repeated ifup is no error.
 """

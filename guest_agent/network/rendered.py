@@ -43,6 +43,13 @@ class Rendered(Value):
     remove: tuple[tuple[str, bytes], ...] = ()
 
 
+class Tools(Value):
+    """What reads ifupdown's files: has the guest `ip`, or only `route`; is its ifup Debian's or busybox's?"""
+
+    have_ip: bool = True
+    is_busybox: bool = False
+
+
 def udev_rules(network: Network) -> str:
     """One rule per NIC with a known MAC, which gives the NIC its name at every boot."""
     return "".join(_udev_rule(one) for one in network.of_kind(PHYSICAL) if one.mac)

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from guest_agent.network.parsing import Parsed
-    from guest_agent.network.rendered import Rendered
+    from guest_agent.network.rendered import Rendered, Tools
 
 
 def render(
     parsed: Parsed,
     renderer: str,
     distro: str,
-    have_ip: bool,
+    tools: Tools,
     netplan_features: frozenset[str],
     existing: Mapping[str, str],
 ) -> Rendered:
@@ -30,12 +30,12 @@ def render(
         return done.replace(notes=parsed.notes + done.notes)
     if parsed.refused_outside_netplan:
         raise InvalidNetwork(parsed.refused_outside_netplan)
-    done = _outside_netplan(parsed, renderer, profile, have_ip, existing)
+    done = _outside_netplan(parsed, renderer, profile, tools, existing)
     return done.replace(notes=parsed.notes + parsed.lost_outside_netplan + done.notes)
 
 
 def _outside_netplan(
-    parsed: Parsed, renderer: str, profile: distros.Profile, have_ip: bool, existing: Mapping[str, str]
+    parsed: Parsed, renderer: str, profile: distros.Profile, tools: Tools, existing: Mapping[str, str]
 ) -> Rendered:
     if renderer == "networkd":
         from guest_agent.network import networkd
@@ -44,7 +44,7 @@ def _outside_netplan(
     if renderer == "eni":
         from guest_agent.network import eni
 
-        return eni.render(parsed.network, profile, have_ip)
+        return eni.render(parsed.network, profile, tools)
     if renderer == "network-manager":
         from guest_agent.network import networkmanager
 

@@ -217,3 +217,27 @@ def test_ga_4_6_udev_rule_matches_the_driver_where_it_is_known() -> None:
 def test_unknown_renderer() -> None:
     with pytest.raises(errors.UnknownRenderer, match="bsd"):
         rendered("bsd", v2(dhcp4=True))
+
+
+def test_busybox_gets_a_netmask_and_one_stanza_a_family() -> None:
+    """It refuses the whole file where an address has a prefix, or a device a second stanza of a family."""
+    first = static("192.0.2.7/24", gateway="192.0.2.1")
+    second = static("192.0.2.8/25", routes=[{"destination": "10.0.0.0/8", "gateway": "192.0.2.9"}])
+    document = v1(nic(first, second, static("2001:db8::7/64"), {"type": "dhcp4"}, mac_address=MAC))
+    done = rendered("eni", document, "debian", is_busybox=True)
+    assert file(done, "50-cloud-init").partition("auto eth0\n")[2] == (
+        "iface eth0 inet static\n"
+        "    address 192.0.2.7\n"
+        "    gateway 192.0.2.1\n"
+        "    netmask 255.255.255.0\n"
+        "    post-up ip addr add 192.0.2.8/25 dev eth0 || true\n"
+        "    pre-down ip addr del 192.0.2.8/25 dev eth0 || true\n"
+        "    post-up ip route add 10.0.0.0/8 via 192.0.2.9 || true\n"
+        "    pre-down ip route del 10.0.0.0/8 via 192.0.2.9 || true\n"
+        "\n"
+        "# control-alias eth0\n"
+        "iface eth0 inet6 static\n"
+        "    address 2001:db8::7\n"
+        "    netmask 64\n"
+    )
+    assert texts(done) == ["eni: eth0: not written: dhcp4 (busybox takes one method)"]

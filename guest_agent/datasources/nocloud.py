@@ -83,7 +83,11 @@ def command_line_keys(line: str) -> dict[str, object] | None:
                 if key:
                     keys[SHORT_KEYS.get(key, key)] = value if separator else None
             start = str(keys.get("seedfrom") or "")
-            keys.setdefault("dsmode", "net" if start.startswith(SCHEMES["network"]) else dsmode)
+            if start.startswith(SCHEMES["network"]):
+                dsmode = "net"
+            elif start.startswith(SCHEMES[LOCAL]):
+                dsmode = "local"
+            keys.setdefault("dsmode", dsmode)
             return keys
     return None
 
@@ -260,7 +264,7 @@ def _data(search: Search, seed: _Seed, instance_id: str, dsmode: str) -> SourceD
     return SourceData(
         name="NoCloud",
         class_name=class_name,
-        text=f"{class_name} [seed={places}]",
+        text=f"{class_name} [seed={places}]{'' if dsmode == 'net' else f'[dsmode={dsmode}]'}",
         instance_id=instance_id,
         metadata=metadata,
         dsmode=dsmode,

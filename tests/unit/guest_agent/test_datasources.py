@@ -350,6 +350,7 @@ def test_the_command_line_beats_the_seed_key_by_key(box: Box) -> None:
     found = box.find()
     assert found is not None
     assert (found.instance_id, found.local_hostname) == ("from-cmdline", "other")
+    assert found.text == "DataSourceNoCloud [seed=cmdline,/var/lib/cloud/seed/nocloud][dsmode=local]"
     assert found.user_data == b"#cloud-config\n"
 
 
@@ -360,6 +361,7 @@ def test_the_command_line_beats_the_seed_key_by_key(box: Box) -> None:
         ("ro ds=nocloud;s=http://a/;i=x;flag",
          {"seedfrom": "http://a/", "instance-id": "x", "flag": None, "dsmode": "net"}),
         ("ds=nocloud-net;h=a", {"local-hostname": "a", "dsmode": "net"}),
+        ("ds=nocloud-net;s=/seed", {"seedfrom": "/seed", "dsmode": "local"}),
         ("ds=nocloud;dsmode=disabled", {"dsmode": "disabled"}),
         ("nods=nocloud", None), ("ds=nocloudy", None), ("ds=openstack", None), ("", None),
     ],

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from pathlib import Path
 
 from guestling import serve
 from instance_metadata.documents import DOCUMENTS
-from instance_metadata.instance import FIELD_NAMES
+from instance_metadata.instance import FIELD_NAMES, read
+from metadata_server.faults import parse
 from metadata_server.listener import Mode
 from metadata_server.protocol import Limits
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "reference" / "metadata.md").read_text()
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs" / "reference" / "metadata.md").read_text()
 
 
 def test_every_field_of_the_document_is_named() -> None:
@@ -43,3 +46,29 @@ def test_limits_are_those_of_the_code() -> None:
         assert figure in PAGE
     assert f"| {limits.connections:,}, {limits.connections_per_source} from one address |" in PAGE
     assert f"within {limits.request_s:.0f} s" in PAGE
+
+
+def test_examples_of_the_pages_are_valid() -> None:
+    how_to = (ROOT / "docs" / "how-to" / "serve-metadata.md").read_text()
+    (document,) = re.findall(r"```yaml\n(.*?)```", how_to, re.DOTALL)
+    assert read(document.encode(), "web-1.yaml").hostname == "web-1"
+    (script,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    assert parse(script.encode(), "faults.yaml").next(None, "/openstack/latest/meta_data.json") is not None
+
+
+def test_commands_of_the_how_to_are_understood() -> None:
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    how_to = (ROOT / "docs" / "how-to" / "serve-metadata.md").read_text()
+    commands = re.findall(r"^    guestling serve (.*?)(?: +#.*)?$", how_to, re.MULTILINE)
+    assert len(commands) >= 6
+    for command in commands:
+        parser.parse_args(shlex.split(command))
+
+
+def test_the_unit_file_starts_a_command_that_exists() -> None:
+    unit = (ROOT / "packaging" / "systemd" / "guestling-serve.service").read_text()
+    (command,) = re.findall(r"^ExecStart=/usr/bin/guestling serve (.*)$", unit, re.MULTILINE)
+    parser = argparse.ArgumentParser()
+    serve.add_arguments(parser)
+    assert parser.parse_args(shlex.split(command)).admin == "unix:/run/guestling-serve/admin.sock"

@@ -24,8 +24,11 @@ def test_all_faults_with_their_lines(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert lint(tmp_path, text) == 1
     lines = [line.removeprefix(f"{tmp_path}/user-data:") for line in capsys.readouterr().err.splitlines()]
     extra, missing = "Additional properties are not allowed", "{!r} is a required property"
+    of_user = "; or ".join(
+        (f"{extra} ('nam' was unexpected)", missing.format("name"), missing.format("snapuser"))
+    )
     assert lines == [
-        f"6: users.1: {extra} ('nam' was unexpected); or {missing.format('name')}; or {missing.format('snapuser')}.",
+        f"6: users.1: {of_user}.",
         "2: runcmd: 'ls' is not of type 'array'.",
         f"7: write_file: {extra} ('write_file' was unexpected). Did you mean 'write_files'?",
     ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -27,6 +28,7 @@ FIRST_FD = 900
 
 Above all that this process itself has open.
 """
+DESCRIPTORS = 4096
 STATUS = struct.Struct("=i")
 PRELOADED = (loopback, relay)
 """What each guest's relay needs is loaded here, once."""
@@ -34,6 +36,7 @@ PRELOADED = (loopback, relay)
 
 def main(arguments: list[str]) -> int:
     """Serve until the other end of the socket is closed."""
+    _allow_descriptors()
     requests = socket.socket(fileno=int(arguments[0]))
     poller = select.poll()
     poller.register(requests, select.POLLIN)
@@ -45,6 +48,13 @@ def main(arguments: list[str]) -> int:
                 _report(*running.pop(fd), fd, poller)
             elif not _start(requests, running, poller):
                 return 0
+
+
+def _allow_descriptors() -> None:
+    """Room for two descriptors a guest, and for the numbers from FIRST_FD on, whatever limit we came with."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _start(requests: socket.socket, running: dict[int, tuple[int, int]], poller: select.poll) -> bool:

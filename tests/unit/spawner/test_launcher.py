@@ -134,3 +134,21 @@ def test_sp_06_nothing_outlives_a_killed_spawner() -> None:
         time.sleep(0.02)
     assert not is_running(pid)
     assert not is_running(server)
+
+
+def test_a_low_limit_of_open_files_does_not_matter() -> None:
+    program = (
+        "import os\n"
+        "from spawner.compute.qemu.confinement import Confinement\n"
+        "from spawner.compute.qemu.launcher import shared\n"
+        "read, write = os.pipe()\n"
+        f"script = 'echo found >&2; test -e /proc/self/fd/{FIRST_FD}'\n"
+        f"shared().start(['/bin/sh', '-c', script], Confinement(), {{{FIRST_FD}: 0}}, 2, write)\n"
+        "os.close(write)\n"
+        "print(os.read(read, 4))\n"
+    )
+    command = f'ulimit -Sn 256; exec {sys.executable} -c "$0"'
+    done = subprocess.run(
+        ["/bin/sh", "-c", command, program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.stdout, done.stderr) == ("b'\\x00\\x00\\x00\\x00'\n", "found\n")

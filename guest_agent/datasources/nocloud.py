@@ -82,14 +82,16 @@ def command_line_keys(line: str) -> dict[str, object] | None:
                 key, separator, value = pair.partition("=")
                 if key:
                     keys[SHORT_KEYS.get(key, key)] = value if separator else None
-            start = str(keys.get("seedfrom") or "")
-            if start.startswith(SCHEMES["network"]):
-                dsmode = "net"
-            elif start.startswith(SCHEMES[LOCAL]):
-                dsmode = "local"
-            keys.setdefault("dsmode", dsmode)
+            keys.setdefault("dsmode", _dsmode_by(str(keys.get("seedfrom") or ""), dsmode))
             return keys
     return None
+
+
+def _dsmode_by(start: str, default: str) -> str:
+    """The stage that can reach the seed decides, where one is named."""
+    if start.startswith(SCHEMES["network"]):
+        return "net"
+    return "local" if start.startswith(SCHEMES[LOCAL]) else default
 
 
 def _places(search: Search) -> Iterator[tuple[str, Mapping[str, object]]]:

@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (HarnessError, SpawnerError) as error:
         output.complain(error)
         return 2 if isinstance(error, UnknownImage) else 1
-    show(outcome_lines(done.outcome, done.report))
+    show(outcome_lines(done.outcome, done.report, succeeded=done.outcome.succeeded))
     if arguments.format == "json":
         output.print_json({**done.summary, "report": str(done.report)})
     return 0 if done.outcome.succeeded else 1

@@ -125,7 +125,7 @@ _STAGES = {
 }
 
 
-def outcome_lines(outcome: Outcome, report: Path) -> tuple[Line, ...]:
+def outcome_lines(outcome: Outcome, report: Path, *, succeeded: bool) -> tuple[Line, ...]:
     """The end of a boot: the agent's errors, seconds for each stage, the verdict, where the report lies."""
     lines = [Line("")]
     if outcome.result is None:
@@ -136,8 +136,8 @@ def outcome_lines(outcome: Outcome, report: Path) -> tuple[Line, ...]:
         warnings = [text for texts in outcome.result.recoverable_errors.values() for text in texts]
         lines += [Line(f"warning: {printable(text)}", Tone.WARNING) for text in warnings]
         lines += _stages(outcome.result)
-    verdict = "The guest is configured" if outcome.succeeded else "The guest is NOT configured as asked"
-    tone = Tone.GOOD if outcome.succeeded else Tone.BAD
+    verdict = "The guest is configured" if succeeded else "The guest is NOT configured as asked"
+    tone = Tone.GOOD if succeeded else Tone.BAD
     lines.append(Line(f"{verdict}; it ran for {outcome.took_s:.1f} s.", tone))
     lines.append(Line(f"Report: {report}"))
     return tuple(lines)

@@ -50,7 +50,7 @@ def summary(outcome: Outcome, report: Path) -> Verdict:
     ]
     if files is None and outcome.result is not None:
         lines.append(Line("  the guest did not list its files: see console.log in the report", Tone.BAD))
-    lines += outcome_lines(outcome, report)
+    lines += outcome_lines(outcome, report, succeeded=succeeded)
     lines += [Line(text, Tone.QUIET) for text in NEXT] if succeeded else []
     return Verdict(tuple(lines), claims, succeeded)
 

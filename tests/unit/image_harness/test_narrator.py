@@ -65,7 +65,7 @@ def _outcome(result: Result | None, console: bytes = b"") -> Outcome:
 
 
 def test_the_end_of_a_good_boot() -> None:
-    assert [line.text for line in outcome_lines(_outcome(RESULT), Path("/r"))] == [
+    assert [line.text for line in outcome_lines(_outcome(RESULT), Path("/r"), succeeded=True)] == [
         "",
         "The agent's stages took 0.25 s:",
         "  init-local         0.25 s  find the source, set up the network",
@@ -77,7 +77,7 @@ def test_the_end_of_a_good_boot() -> None:
 
 def test_a_guest_that_never_answered_is_shown_by_its_console() -> None:
     console = b"".join(b"line %d\r\n" % i for i in range(20)) + b"GUESTLING-CHANGES 0\r\n"
-    texts = [line.text for line in outcome_lines(_outcome(None, console), Path("/r"))]
+    texts = [line.text for line in outcome_lines(_outcome(None, console), Path("/r"), succeeded=False)]
     assert texts[1] == "The guest never said how it went (powered off)."
     assert texts[2:14] == [f"  console: line {i}" for i in range(8, 20)]
     assert "NOT configured" in texts[14]
@@ -87,7 +87,7 @@ def test_degraded_is_not_done() -> None:
     assert not _outcome(Result("degraded")).succeeded
     assert not _outcome(Result("error", errors=("no source",))).succeeded
     result = Result("error", errors=("no source",), recoverable_errors={"WARNING": ("a", "b\n")})
-    shown = [(line.text, line.tone) for line in outcome_lines(_outcome(result), Path("/r"))]
+    shown = [(line.text, line.tone) for line in outcome_lines(_outcome(result), Path("/r"), succeeded=False)]
     assert shown[1:4] == [
         ("error: no source", Tone.BAD),
         ("warning: a", Tone.WARNING),
@@ -120,6 +120,7 @@ def test_the_demo_succeeds_only_when_guest_and_files_agree() -> None:
         )
         assert not verdict.succeeded
         assert not verdict.claims[claim.text]
+        assert any("NOT configured as asked" in line.text for line in verdict.lines)
 
 
 def test_a_claim_wants_content_mode_and_owner() -> None:

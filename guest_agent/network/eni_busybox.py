@@ -6,7 +6,7 @@ It refuses the whole file at a second stanza, so further addresses become comman
 from __future__ import annotations
 
 from guest_agent.network.addresses import netmask_of
-from guest_agent.network.model import STATIC, Note, Route
+from guest_agent.network.model import STATIC, Note
 from guest_agent.network.rendered import lost
 
 TYPE_CHECKING = False
@@ -20,16 +20,12 @@ def merged(one: Interface, notes: list[Note]) -> Interface:
     for subnet in one.subnets:
         first = kept.setdefault(subnet.is_ipv6, subnet)
         if first is not subnet:
-            kept[subnet.is_ipv6] = first.replace(routes=(*first.routes, *_gateway(subnet), *subnet.routes))
+            kept[subnet.is_ipv6] = first.replace(
+                routes=(*first.routes, *subnet.gateway_route, *subnet.routes)
+            )
             if subnet.kind != STATIC:
                 notes.append(Note("WARNING", lost("eni", one, [f"{subnet.kind} (busybox takes one method)"])))
     return one.replace(subnets=tuple(kept.values()))
-
-
-def _gateway(subnet: Subnet) -> tuple[Route, ...]:
-    if not subnet.gateway:
-        return ()
-    return (Route("::" if subnet.is_ipv6 else "0.0.0.0", 0, subnet.gateway, subnet.metric),)  # noqa: S104 - a route
 
 
 def further_addresses(one: Interface, is_ipv6: bool) -> list[str]:

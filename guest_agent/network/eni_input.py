@@ -57,15 +57,15 @@ def _items(
 ) -> list[dict[str, object]]:
     """One item a device, by name; `eth0:1` is one more subnet of eth0."""
     devices: dict[str, dict[str, object]] = {}
+    subnets: dict[str, list[object]] = {}
     for stanza in stanzas:
         name = str(stanza["name"]).partition(":")[0]
         kind = "loopback" if name == "lo" else "physical"
-        device = devices.setdefault(name, {"type": kind, "name": name, "subnets": []})
+        mine = subnets.setdefault(name, [])
+        device = devices.setdefault(name, {"type": kind, "name": name, "subnets": mine})
         if "mac_address" in stanza:
             device["mac_address"] = stanza["mac_address"]
-        subnets = device["subnets"]
-        assert isinstance(subnets, list)  # noqa: S101 - made three lines above
-        subnets.append(_subnet(stanza, str(stanza["name"]) in started, findings))
+        mine.append(_subnet(stanza, str(stanza["name"]) in started, findings))
     return [devices[name] for name in sorted(devices)]
 
 

@@ -103,6 +103,14 @@ class Subnet(Value):
         return self.kind in IPV6_DYNAMIC or ":" in self.address
 
     @property
+    def gateway_route(self) -> tuple[Route, ...]:
+        """The default route that `gateway` means; none where there is no gateway."""
+        if not self.gateway:
+            return ()
+        anywhere = "::" if self.is_ipv6 else "0.0.0.0"  # noqa: S104 - a destination, not a bind
+        return (Route(anywhere, 0, self.gateway, self.metric),)
+
+    @property
     def cidr(self) -> str:
         return f"{self.address}/{self.prefix}"
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from guest_agent.network.distros import Profile
-    from guest_agent.network.model import Bridge, Dns, Interface, Network, PortValue, Route, Subnet
+    from guest_agent.network.model import Bond, Bridge, Dns, Interface, Network, PortValue, Route, Subnet
 
 SECTION_OF_KIND = {PHYSICAL: "ethernets", BOND: "bonds", BRIDGE: "bridges", VLAN: "vlans"}
 # v1 name: v2 name; of two v2 names for one, the one that cloud-init writes.
@@ -127,7 +127,7 @@ def _entry(one: Interface, network: Network, features: frozenset[str], notes: li
     elif one.mac:
         entry["macaddress"] = one.mac
     if one.bond:
-        entry.update(_bond(one, network, notes))
+        entry.update(_bond(one, one.bond, network, notes))
     if one.bridge:
         entry.update(_bridge(one, one.bridge, notes))
     if one.kind == VLAN:
@@ -152,13 +152,10 @@ def _add_plain(one: Interface, entry: Entry) -> None:
         entry["nameservers"] = _nameservers(one.dns.nameservers, one.dns.search)
 
 
-def _bond(one: Interface, network: Network, notes: list[Note]) -> Entry:
-    assert one.bond  # noqa: S101 - the caller looked
+def _bond(one: Interface, bond: Bond, network: Network, notes: list[Note]) -> Entry:
     members = sorted(member.key for member in network.interfaces if member.bond_master == one.name)
-    options = {
-        BOND_KEYS[this.key]: _listed(this.value) for this in one.bond.parameters if this.key in BOND_KEYS
-    }
-    _note(one, unwritten((this for this in one.bond.parameters if this.key not in BOND_KEYS), ()), notes)
+    options = {BOND_KEYS[this.key]: _listed(this.value) for this in bond.parameters if this.key in BOND_KEYS}
+    _note(one, unwritten((this for this in bond.parameters if this.key not in BOND_KEYS), ()), notes)
     return {**({"interfaces": members} if members else {}), **({"parameters": options} if options else {})}
 
 

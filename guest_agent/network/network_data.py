@@ -117,7 +117,7 @@ def _entry(
 
 
 def _bond(link: Reader, names: Mapping[str, str]) -> dict[str, object]:
-    options = [key for key in link.keys() if key.startswith("bond") and key != "bond_links"]  # noqa: SIM118 - a Reader
+    options = [key for key in link.names() if key.startswith("bond") and key != "bond_links"]
     members = [_named(link, "bond_links", target, names) for target in link.strings("bond_links")]
     params = {f"bond-{key.split('bond_', 1)[-1]}": link.get(key) for key in options}
     mac = {"mac_address": _mac(link)} if _mac(link) else {}

@@ -78,7 +78,7 @@ class Reader:
     def get(self, key: str) -> object:
         return self.value.get(key)
 
-    def keys(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         return tuple(str(key) for key in self.value)
 
     def text(self, key: str, default: str = "") -> str:

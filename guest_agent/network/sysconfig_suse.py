@@ -87,9 +87,5 @@ def _add_place(one: Interface, network: Network, this: Keys, notes: list[Note]) 
 
 def routes(one: Interface) -> tuple[Route, ...]:
     """The routes of the interface; wicked has no key for a gateway, it is a route like the others."""
-    found = []
-    for subnet in one.subnets:
-        if subnet.gateway:
-            found.append(Route("::" if subnet.is_ipv6 else "0.0.0.0", 0, subnet.gateway, subnet.metric))  # noqa: S104
-        found.extend(subnet.routes)
-    return tuple(found)
+    pairs = [(*subnet.gateway_route, *subnet.routes) for subnet in one.subnets]
+    return tuple(route for routes_ in pairs for route in routes_)

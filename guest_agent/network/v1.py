@@ -145,7 +145,7 @@ def _vlan(item: Reader) -> Vlan | None:
 
 def parameters(params: Reader, skip: tuple[str, ...] = ()) -> tuple[Parameter, ...]:
     """The options below `params`, each with its v1 name in dashes; what is null is left out."""
-    taken = [key for key in params.keys() if params.get(key) is not None and key not in skip]  # noqa: SIM118 - a Reader
+    taken = [key for key in params.names() if params.get(key) is not None and key not in skip]
     return tuple(Parameter(key.replace("_", "-"), _option(params.get(key)), key) for key in taken)
 
 

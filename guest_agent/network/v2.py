@@ -149,7 +149,7 @@ def interface(key: str, kind: str, reader: Reader, nics: Mapping[str, str]) -> I
 
 
 def _note_unknown(reader: Reader) -> None:
-    for key in reader.keys():  # noqa: SIM118 - a Reader, not a dict
+    for key in reader.names():
         if key not in UNDERSTOOD:
             reader.findings.lose_outside_netplan(
                 f"network-config: {reader.place(key)}: only netplan takes this; left out"
@@ -203,20 +203,20 @@ def _dns(reader: Reader) -> Dns:
 
 
 def _overrides(inside: Reader) -> tuple[Override, ...]:
-    pairs = [(key, inside.get(key)) for key in inside.keys()]  # noqa: SIM118 - a Reader, not a dict
+    pairs = [(key, inside.get(key)) for key in inside.names()]
     return tuple(
         Override(key, value if isinstance(value, (bool, int)) else str(value)) for key, value in pairs
     )
 
 
 def _rule(reader: Reader) -> Rule:
-    return Rule(tuple((key, reader.text(key)) for key in reader.keys()))  # noqa: SIM118 - a Reader, not a dict
+    return Rule(tuple((key, reader.text(key)) for key in reader.names()))
 
 
 def _renamed(reader: Reader, names: Mapping[str, str]) -> Reader:
     """`parameters` by their v1 names; an unknown one is left out with a WARNING."""
     inside = reader.child("parameters")
-    for key in inside.keys():  # noqa: SIM118 - a Reader, not a dict
+    for key in inside.names():
         if key not in names:
             reader.findings.lose_outside_netplan(
                 f"network-config: {inside.place(key)}: no such parameter; left out"
@@ -273,7 +273,7 @@ def _addresses(reader: Reader) -> tuple[str, ...]:
 def _routes(reader: Reader) -> tuple[Route, ...]:
     found = []
     for one in reader.items("routes"):
-        unknown = [key for key in one.keys() if key not in UNDERSTOOD_OF_ROUTE]  # noqa: SIM118 - a Reader
+        unknown = [key for key in one.names() if key not in UNDERSTOOD_OF_ROUTE]
         if unknown:
             what = f"{one.path}: only netplan takes {', '.join(unknown)}; left out"
             reader.findings.lose_outside_netplan(f"network-config: {what}")

@@ -69,35 +69,16 @@ def _version_2(search: Search, tree: Mapping[str, bytes], place: str) -> SourceD
     if dsmode == "disabled":
         return None
     kind = "config-disk" if place.startswith("/dev/") else "seed-dir"
-    crawled: dict[str, object] = {} if found.ec2 is None else {"ec2_metadata": found.ec2}
-    if found.network_kind and found.network_kind != ENI:
-        crawled["network_json"] = found.network
-    return SourceData(
+    data = documents.source_data(
+        found,
         name="ConfigDrive",
         class_name="DataSourceConfigDrive",
         text=f"DataSourceConfigDrive [{dsmode},ver=2][source={place}]",
-        instance_id=found.instance_id,
-        metadata=found.metadata,
         dsmode=dsmode,
-        user_data=found.user_data,
-        vendor_data=found.vendor_data,
-        vendor_data2=found.vendor_data2,
-        network=found.network,
-        network_kind=found.network_kind,
-        local_hostname=str(found.metadata.get("local-hostname") or ""),
-        public_keys=found.public_keys,
-        random_seed=found.random_seed,
-        availability_zone=str(found.metadata.get("availability_zone") or ""),
-        platform="openstack",
-        cloud_name="openstack",
         subplatform=f"{kind} ({place})",
         seed=place,
-        launch_index=_whole(found.metadata.get("launch_index")),
-        files=found.files,
-        device_names=documents.device_names(found.ec2),
-        crawled=crawled,
-        update_events=("boot-new-instance", "boot", "boot-legacy", "hotplug"),
     )
+    return data.replace(files=found.files)
 
 
 def _version_1(search: Search, tree: Mapping[str, bytes], place: str) -> SourceData | None:
@@ -131,9 +112,5 @@ def _version_1(search: Search, tree: Mapping[str, bytes], place: str) -> SourceD
         cloud_name="openstack",
         subplatform=f"config-disk ({place})",
         seed=place,
-        update_events=("boot-new-instance", "boot", "boot-legacy", "hotplug"),
+        update_events=documents.UPDATE_EVENTS,
     )
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from guest_agent.datasources import openstack_documents as documents
-from guest_agent.datasources.source_data import ENI, LOCAL, SourceData, dsmode_of
+from guest_agent.datasources.source_data import LOCAL, dsmode_of
 from guest_agent.errors import FetchFailed, SourceUnusable
 from guest_agent.fetch import METADATA_V4, Policy
 
@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from guest_agent.datasources.source_data import Search
+    from guest_agent.datasources.source_data import Search, SourceData
 
 IPV4 = f"http://{METADATA_V4}"
 IPV6 = "http://[fe80::a9fe:a9fe%25{interface}]"
@@ -71,33 +71,15 @@ def _read(search: Search) -> SourceData | None:
         "false", "0", "off", "no",
     )  # fmt: skip
     class_name = "DataSourceOpenStackLocal" if search.stage == LOCAL else "DataSourceOpenStack"
-    crawled: dict[str, object] = {} if found.ec2 is None else {"ec2_metadata": found.ec2}
-    if found.network_kind and found.network_kind != ENI:
-        crawled["network_json"] = found.network
-    return SourceData(
+    return documents.source_data(
+        found,
         name="OpenStack",
         class_name=class_name,
         text=f"{class_name} [{dsmode},ver=2]",
-        instance_id=found.instance_id,
-        metadata=found.metadata,
         dsmode=dsmode,
-        user_data=found.user_data,
-        vendor_data=found.vendor_data,
-        vendor_data2=found.vendor_data2,
-        network=found.network if wants_network else None,
-        network_kind=found.network_kind if wants_network else None,
-        local_hostname=str(found.metadata.get("local-hostname") or ""),
-        public_keys=found.public_keys,
-        random_seed=found.random_seed,
-        availability_zone=str(found.metadata.get("availability_zone") or ""),
-        platform="openstack",
-        cloud_name="openstack",
         subplatform=f"metadata ({base})",
         seed=base,
-        launch_index=_whole(found.metadata.get("launch_index")),
-        device_names=documents.device_names(found.ec2),
-        crawled=crawled,
-        update_events=("boot-new-instance", "boot", "boot-legacy", "hotplug"),
+        wants_network=wants_network,
     )
 
 
@@ -172,7 +154,3 @@ def _number(value: object, default: float) -> float:
         return float(str(value))
     except ValueError:
         return default
-
-
-def _whole(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from boot_stages.value import Value
 from guest_agent import json_guard
-from guest_agent.datasources.source_data import ENI, NETWORK_DATA, InjectedFile
+from guest_agent.datasources.source_data import ENI, NETWORK_DATA, InjectedFile, SourceData
 from guest_agent.errors import LimitExceeded, SourceUnusable, UnreadableJson
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 VERSIONS = ("2018-08-27", "2017-02-22", "2016-10-06", "2016-06-30", "2015-10-15", "2013-10-17",
             "2013-04-04", "2012-08-10")  # fmt: skip
 LATEST = "latest"
+UPDATE_EVENTS = ("boot-new-instance", "boot", "boot-legacy", "hotplug")
 
 
 class Documents(Value):
@@ -37,6 +38,49 @@ class Documents(Value):
     public_keys: tuple[str, ...]
     dsmode: object
     ec2: object
+
+
+def source_data(
+    found: Documents,
+    *,
+    name: str,
+    class_name: str,
+    text: str,
+    dsmode: str,
+    subplatform: str,
+    seed: str,
+    wants_network: bool = True,
+) -> SourceData:
+    """What both carriers make of the documents. Files are the config drive's alone."""
+    crawled: dict[str, object] = {} if found.ec2 is None else {"ec2_metadata": found.ec2}
+    if found.network_kind == NETWORK_DATA:
+        crawled["network_json"] = found.network
+    index = found.metadata.get("launch_index")
+    return SourceData(
+        name=name,
+        class_name=class_name,
+        text=text,
+        instance_id=found.instance_id,
+        metadata=found.metadata,
+        dsmode=dsmode,
+        user_data=found.user_data,
+        vendor_data=found.vendor_data,
+        vendor_data2=found.vendor_data2,
+        network=found.network if wants_network else None,
+        network_kind=found.network_kind if wants_network else None,
+        local_hostname=str(found.metadata.get("local-hostname") or ""),
+        public_keys=found.public_keys,
+        random_seed=found.random_seed,
+        availability_zone=str(found.metadata.get("availability_zone") or ""),
+        platform="openstack",
+        cloud_name="openstack",
+        subplatform=subplatform,
+        seed=seed,
+        launch_index=index if isinstance(index, int) else None,
+        device_names=device_names(found.ec2),
+        crawled=crawled,
+        update_events=UPDATE_EVENTS,
+    )
 
 
 def newest(offered: Iterable[str]) -> str:

@@ -98,7 +98,7 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--access-log", type=Path, metavar="FILE", help="a JSON line for each request, '-' for stdout"
     )
-    group.add_argument("--server-name", metavar="TEXT", help="a Server header, such as EC2ws (none)")
+    group.add_argument("--server-name", metavar="TEXT", help="the Server header (none; EC2ws for aws)")
     group.add_argument("--user", help="become this user after binding")
     group.add_argument("--stay-root", action="store_true", help="run as root on purpose")
 
@@ -230,7 +230,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return Settings(
         options=options,
         rate=_rate(arguments.rate_limit),
-        server_name=arguments.server_name,
+        server_name=arguments.server_name or ("EC2ws" if arguments.ec2_profile == "aws" else None),
         legacy_methods=arguments.legacy_methods,
         tokens_everywhere=arguments.tokens_everywhere,
         reports=arguments.reports,

@@ -85,7 +85,7 @@ class Endpoint:
         ready = None if tree is None else cast(Answer | None, tree.ready.get(raw.raw_path))
         if tree is None or ready is None or caller.tenant not in (None, tree.instance.project_id):
             return await self._answer(raw, protocol, started_s)
-        if not services.limiter.allows(caller.claim, started_s):
+        if not services.limiter.allows(tree.instance.uuid, started_s):
             return await self._finish(raw, error(429, Retry_After="1"), tree, started_s)
         return self._send(raw, ready, tree, started_s)
 
@@ -154,7 +154,7 @@ class Endpoint:
             return None, UNAVAILABLE, caller
         if tree is not None and caller.tenant not in (None, tree.instance.project_id):
             tree = None  # 404 and not 403, so that ids cannot be probed (ID-5)
-        if tree is not None and not self._services.limiter.allows(caller.claim, now_s):
+        if tree is not None and not self._services.limiter.allows(tree.instance.uuid, now_s):
             return tree, error(429, Retry_After="1"), caller
         if caller.path is not None:
             request = replace(request, target=_with_query(caller.path, request.target))

@@ -77,8 +77,12 @@ class InstanceFiles:
             try:
                 await self._follow_once()
             except OSError as error:
-                LOG.error("%s: cannot be read: %s; the instances stay", self.path, error.strerror)  # noqa: TRY400
-                self.failed_reloads += 1
+                reason = error.strerror or "input/output error"
+                fault = Fault(str(self.path), None, "", f"cannot be read: {reason}", "The instances stay")
+                self._report(str(self.path), (fault,))
+            else:
+                if self.path.is_dir():
+                    self.faults.pop(str(self.path), None)
             await self._pause(max(LEAST_PAUSE_S, (time.monotonic() - started) / SCAN_SHARE))
 
     async def _follow_once(self) -> None:
@@ -100,9 +104,22 @@ class InstanceFiles:
         self._wake.set()
 
     def _look(self) -> Look:
-        stamps = _stamps(self.path)
+        stamps = self._stamps_now()
         changed = tuple(path for path, stamp in stamps.items() if self._stamps.get(path) != stamp)
         return Look(changed, frozenset(self._stamps.keys() - stamps.keys()), stamps)
+
+    def _stamps_now(self) -> dict[str, int]:
+        """The documents there are. A single file that goes takes its instance along; a directory that goes
+        is taken for a fault of the mount, and raises OSError.
+        """
+        if self.path.is_dir():
+            return _stamps(self.path)
+        try:
+            return {str(self.path): _stamp(self.path.stat())}
+        except FileNotFoundError:
+            if str(self.path) not in self._stamps:
+                raise
+            return {}
 
     def _read_all(self, paths: tuple[str, ...]) -> Batch:
         documents: dict[str, Instance] = {}
@@ -239,9 +256,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 
 def _stamps(path: Path) -> dict[str, int]:
-    """The documents there are, by path in order. Raises OSError."""
-    if not path.is_dir():
-        return {str(path): _stamp(path.stat())}
+    """The documents of a directory, by path in order. Raises OSError."""
     found = {}
     with os.scandir(path) as entries:
         for entry in entries:

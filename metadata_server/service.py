@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from instance_metadata.errors import Fault
 from instance_metadata.fields import Json, as_json, is_json
 from instance_metadata.instance import MAX_USER_DATA
 from metadata_server import faults, privileges
@@ -86,6 +87,16 @@ def _store(instances: str) -> Store | None:
     return Store(instances)
 
 
+def _load(documents: InstanceFiles) -> None:
+    """Read the documents for the first time. Raises BadListener where there are none to read."""
+    try:
+        documents.load()
+    except OSError as error:
+        raise BadListener(
+            f"{documents.path}: cannot be read: {error.strerror}. Name a file or directory."
+        ) from error
+
+
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -148,7 +159,7 @@ class Service:
         Raises MetadataServerError when something of that cannot be done.
         """
         if isinstance(self.documents, InstanceFiles):
-            self.documents.load()
+            _load(self.documents)
         else:
             await self.documents.start()
         if self._config.targets:
@@ -221,12 +232,16 @@ class Service:
         self.documents.look_now()
         if self._config.vendor_data is None:
             return
+        place = str(self._config.vendor_data)
         try:
             data = read_vendor_data(self._config.vendor_data)
         except BadListener as broken:
             LOG.error("%s", broken)  # noqa: TRY400  # one line is what an operator needs
             self.server.services.events["reload_failed"] += 1
+            fault = Fault(place, None, "", "cannot be used, the last good one stays", "Correct it and reload")
+            self.documents.faults[place] = (fault,)
             return
+        self.documents.faults.pop(place, None)
         self.server.use(replace(self.server.settings.options, vendor_data=data))
 
     async def _follow(self) -> None:
@@ -261,5 +276,5 @@ def check(config: Config) -> tuple[Documents, int]:
         raise BadListener("--check reads documents of a file or directory. Name one.")
     server = MetadataServer(config.settings)
     documents = InstanceFiles(Path(config.instances), server.instances, config.max_user_data)
-    documents.load()
+    _load(documents)
     return documents, len(server.instances)

@@ -225,6 +225,61 @@ def test_os_13_broken_vendor_data_is_refused_at_the_start(documents: Path, tmp_p
     assert run("serve", "--instances", documents, "--vendor-data", path).returncode == 2
 
 
+def test_os_13_the_last_good_vendor_data_stays(documents: Path, tmp_path: Path) -> None:
+    vendor, admin = tmp_path / "vendor.json", tmp_path / "admin"
+    vendor.write_text('{"a": 1}')
+    arguments = ("--instances", documents, "--listen", "127.0.0.1:0", "--vendor-data", vendor)
+    with serving(*arguments, "--admin", f"unix:{admin}") as server:
+        for text, served, health in (("{", b'{"a": 1}', "degraded"), ('{"a": 2}', b'{"a": 2}', "ok")):
+            vendor.write_text(text)
+            server.process.send_signal(signal.SIGHUP)
+            wait_for_health(admin, health)
+            assert server.get("/openstack/latest/vendor_data.json") == (200, served)
+
+
+def wait_for_health(admin: Path, status: str) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(admin))
+            client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+            answer = b"".join(iter(lambda: client.recv(4096), b""))
+        if json.loads(answer.partition(b"\r\n\r\n")[2])["status"] == status:
+            return
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.05)
+
+
+def test_a_single_file_and_a_missing_one(documents: Path) -> None:
+    path = documents / "a.json"
+    with serving("--instances", path, "--listen", "127.0.0.1:0") as server:
+        assert name_of(server) == "first"
+        path.rename(documents / "away")
+        wait_for(server, "404")
+        (documents / "away").rename(path)
+        wait_for(server, "first")
+    done = run("serve", "--instances", "/nowhere", "--listen", "127.0.0.1:0")
+    assert (done.returncode, "cannot be read" in done.stderr) == (2, True)
+
+
+def test_a_directory_that_goes_keeps_its_instances(documents: Path, tmp_path: Path) -> None:
+    with serving("--instances", documents, "--listen", "127.0.0.1:0") as server:
+        documents.rename(tmp_path / "away")
+        time.sleep(1.2)
+        assert name_of(server) == "first"
+
+
+def test_http_08_the_server_header(documents: Path) -> None:
+    arguments = ("--instances", documents, "--listen", "127.0.0.1:0")
+    for options, header in (((), None), (("--ec2-profile", "aws"), "EC2ws"), (("--server-name", "x"), "x")):
+        with serving(*arguments, *options) as server:
+            connection = http.client.HTTPConnection(server.address, timeout=5)
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+            assert answer.headers["Server"] == header
+            connection.close()
+
+
 def test_metadata_show(documents: Path) -> None:
     path = documents / "a.json"
     assert json.loads(run("metadata", "show", path, "latest/meta_data.json").stdout)["name"] == "first"

@@ -109,9 +109,13 @@ class _Child:
         self._out, out_write = os.pipe()
         self._err, err_write = os.pipe()
         self.late = False
-        self._pid = os.fork()
-        if self._pid == 0:
-            _become(program, command, root, (stdin_read, out_write, err_write))
+        pipes = (stdin_read, out_write, err_write)
+        if root == "/" and not command.cwd and os.getcwd() == "/":
+            self._pid = _spawn(program, command, pipes)
+        else:
+            self._pid = os.fork()
+            if self._pid == 0:
+                _become(program, command, root, pipes)
         for descriptor in (stdin_read, out_write, err_write):
             os.close(descriptor)
 
@@ -226,14 +230,36 @@ def _keep(kept: bytearray, chunk: bytes) -> None:
         del kept[HEAD_LIMIT : HEAD_LIMIT + excess]
 
 
+def _environment(command: Command) -> dict[str, str]:
+    environment = {**os.environ, **dict(command.environment)}
+    environment.setdefault("PATH", ":".join(SEARCH))
+    return environment
+
+
+def _spawn(program: str, command: Command, pipes: tuple[int, int, int]) -> int:
+    """Start a program without copying this process first: a fork of the agent costs as much as the program.
+
+    A program that cannot be started ends with 126, as it does after a fork.
+    """
+    actions = [(os.POSIX_SPAWN_DUP2, descriptor, target) for target, descriptor in enumerate(pipes)]
+    try:
+        return os.posix_spawn(
+            program, list(command.argv), _environment(command), file_actions=actions, setsid=True
+        )
+    except OSError:
+        child = os.fork()
+        if child == 0:
+            _become(program, command, "/", pipes)
+        return child
+
+
 def _become(program: str, command: Command, root: str, pipes: tuple[int, int, int]) -> None:
     """In the child: become the program. Ends the process in every case."""
     try:
         os.setsid()
         for target, descriptor in enumerate(pipes):
             os.dup2(descriptor, target)
-        environment = {**os.environ, **dict(command.environment)}
-        environment.setdefault("PATH", ":".join(SEARCH))
+        environment = _environment(command)
         if root != "/":
             os.chroot(root)
         os.chdir(command.cwd or "/")

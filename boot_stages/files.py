@@ -50,7 +50,8 @@ def write_whole(
             content = _read_all(parent, name) + content
             mode = stat.S_IMODE(old.st_mode)
             owner = (old.st_uid, old.st_gid) if owner is not None else None
-        _replace(parent, name, content, mode, owner)
+        # What is below /run does not outlive a power cut: there is nothing to make durable.
+        _replace(parent, name, content, mode, owner, durable=not path.startswith("/run/"))
     finally:
         os.close(parent)
 
@@ -94,7 +95,9 @@ def _read_all(parent: int, name: str) -> bytes:
         return file.read()
 
 
-def _replace(parent: int, name: str, content: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+def _replace(
+    parent: int, name: str, content: bytes, mode: int, owner: tuple[int, int] | None, *, durable: bool
+) -> None:
     # Deterministic per process: a left-over of a killed agent is simply taken over.
     temporary = f"{TEMPORARY}{name[:200]}"
     _unlink_if_there(parent, temporary)
@@ -108,14 +111,16 @@ def _replace(parent: int, name: str, content: bytes, mode: int, owner: tuple[int
             if owner is not None:
                 os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
     except BaseException:
         _unlink_if_there(parent, temporary)
         raise
-    os.fsync(parent)
+    if durable:
+        os.fsync(parent)
 
 
 def _unlink_if_there(parent: int, name: str) -> None:

@@ -12,8 +12,9 @@ from boot_stages.value import Value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from boot_stages.facts import Facts
     from boot_stages.module import Module
 
 ALPINE = ("alpine",)
@@ -26,7 +27,9 @@ class Entry(Value):
     """One module: the top-level keys it reads, and which of them must be there for it to run at all.
 
     `activated_by` empty means that it always runs. `families` names families of distributions, or single
-    ones; empty means every one.
+    ones; empty means every one. `works_with` says what a module without keys needs to have anything to do:
+    a path (a directory must not be empty), `instance:PATH`, `program:NAME` or `cloud:FIELD`; () that it has
+    nothing to do then, None that only its plan knows.
     """
 
     name: str
@@ -34,6 +37,13 @@ class Entry(Value):
     keys: tuple[str, ...] = ()
     activated_by: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
+    works_with: tuple[str, ...] | None = None
+
+    def is_idle(self, config: Mapping[str, object], facts: Facts) -> bool:
+        """Whether there is nothing to do for it, so that its file need not be imported."""
+        if self.works_with is None or any(key in config for key in self.keys):
+            return False
+        return not any(_is_there(each, facts) for each in self.works_with)
 
     def load(self) -> Module:
         """Import the module's file and give its MODULE."""
@@ -41,6 +51,17 @@ class Entry(Value):
 
         module: Module = importlib.import_module(f"boot_stages.modules.{self.name}").MODULE
         return module
+
+
+def _is_there(need: str, facts: Facts) -> bool:
+    kind, colon, name = need.partition(":")
+    if not colon:
+        return bool(facts.names_in(need)) if facts.is_directory(need) else facts.exists(need)
+    if kind == "instance":
+        return bool(facts.names_in(f"{facts.instance_directory}/{name}"))
+    if kind == "program":
+        return facts.which(name) is not None
+    return bool(getattr(facts.cloud, name))
 
 
 class Later(Entry):
@@ -65,15 +86,15 @@ def _later(name: str, *keys: str, frequency: str = PER_INSTANCE, families: tuple
 _NAMES = ("preserve_hostname", "prefer_fqdn_over_hostname", "create_hostname_file")
 
 MODULES: tuple[Entry, ...] = (
-    Entry("seed_random", keys=("random_seed",)),
+    Entry("seed_random", keys=("random_seed",), works_with=("cloud:random_seed",)),
     _acts("bootcmd", "bootcmd", frequency=ALWAYS),
     _acts("write_files", "write_files"),
-    Entry("growpart", ALWAYS, ("growpart",)),
+    Entry("growpart", ALWAYS, ("growpart",), works_with=("program:growpart", "program:gpart")),
     Entry("resizefs", ALWAYS, ("resize_rootfs",)),
     Entry(
         "disk_setup", PER_INSTANCE, ("device_aliases", "disk_setup", "fs_setup"), ("disk_setup", "fs_setup")
     ),
-    Entry("mounts", keys=("mounts", "mount_default_fields", "swap")),
+    Entry("mounts", keys=("mounts", "mount_default_fields", "swap"), works_with=("cloud:device_names",)),
     Entry("set_hostname", keys=("hostname", "fqdn", *_NAMES)),
     Entry("update_hostname", ALWAYS, ("hostname", "fqdn", *_NAMES)),
     Entry("update_etc_hosts", ALWAYS, ("manage_etc_hosts", "fqdn", "hostname"), ("manage_etc_hosts",)),
@@ -101,7 +122,7 @@ MODULES: tuple[Entry, ...] = (
             "ssh_publish_hostkeys",
         ),
     ),
-    Entry("set_passwords", keys=("ssh_pwauth", "chpasswd", "password")),
+    Entry("set_passwords", keys=("ssh_pwauth", "chpasswd", "password"), works_with=()),
     _acts("wireguard", "wireguard", families=UBUNTU),
     Entry("ssh_import_id", keys=("ssh_import_id",), families=(*ALPINE, *DEBIAN)),
     _acts("keyboard", "keyboard"),
@@ -109,7 +130,7 @@ MODULES: tuple[Entry, ...] = (
     _acts("apk_configure", "apk_repos", families=ALPINE),
     _acts("grub_dpkg", "grub_dpkg", "grub-dpkg", families=DEBIAN),
     _acts("apt_pipelining", "apt_pipelining", families=DEBIAN),
-    Entry("apt_configure", keys=("apt",), families=DEBIAN),
+    Entry("apt_configure", keys=("apt",), families=DEBIAN, works_with=("program:apt-get",)),
     Entry("yum_add_repo", PER_INSTANCE, ("yum_repo_dir", "yum_repos"), ("yum_repos",), REDHAT),
     _acts("ntp", "ntp"),
     _acts("timezone", "timezone"),
@@ -127,14 +148,22 @@ MODULES: tuple[Entry, ...] = (
     ),
     _acts("write_files_deferred", "write_files"),
     _acts("ansible", "ansible"),
-    Entry("scripts_vendor", keys=("vendor_data",)),
-    Entry("scripts_per_once", ONCE),
-    Entry("scripts_per_boot", ALWAYS),
-    Entry("scripts_per_instance"),
-    Entry("scripts_user"),
+    Entry("scripts_vendor", keys=("vendor_data",), works_with=("instance:scripts/vendor",)),
+    Entry("scripts_per_once", ONCE, works_with=("/var/lib/cloud/scripts/per-once",)),
+    Entry("scripts_per_boot", ALWAYS, works_with=("/var/lib/cloud/scripts/per-boot",)),
+    Entry("scripts_per_instance", works_with=("/var/lib/cloud/scripts/per-instance",)),
+    Entry("scripts_user", works_with=("instance:scripts",)),
     Entry("ssh_authkey_fingerprints", keys=("no_ssh_fingerprints", "authkey_hash")),
-    Entry("keys_to_console", keys=("ssh", "ssh_key_console_blacklist", "ssh_fp_console_blacklist")),
-    Entry("install_hotplug", keys=("updates",)),
+    Entry(
+        "keys_to_console",
+        keys=("ssh", "ssh_key_console_blacklist", "ssh_fp_console_blacklist"),
+        works_with=("/etc/ssh",),
+    ),
+    Entry(
+        "install_hotplug",
+        keys=("updates",),
+        works_with=("/etc/udev/rules.d/90-cloud-init-hook-hotplug.rules",),
+    ),
     _acts("phone_home", "phone_home"),
     Entry("final_message", ALWAYS, ("final_message",)),
     _acts("power_state_change", "power_state"),

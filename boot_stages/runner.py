@@ -118,6 +118,9 @@ def run_module(
         return Outcome(name, SKIPPED, skipped)
     starting()
     journal.begin(name, due.frequency)
+    if due.entry.is_idle(config, facts):
+        journal.end(name, due.frequency)
+        return Outcome(name, SUCCESS, "nothing to do: none of its keys is set")
     effects.results = []
     done: list[str] = []
     warnings: list[str] = []

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 import boot_stages.modules
+from boot_stages.actions import Report
 from boot_stages.later import LATER
 from boot_stages.module import FREQUENCIES
-from boot_stages.registry import BY_NAME, MODULES, Later, entry, known_keys, nearest_key, readers
+from boot_stages.registry import BY_NAME, MODULES, Entry, Later, entry, known_keys, nearest_key, readers
+from boot_stages.runner import plan_module
 from boot_stages.stages import DEFAULT_MODULES
 
 FILES = {path.stem for path in Path(boot_stages.modules.__file__).parent.glob("*.py")} - {"__init__"}
@@ -50,3 +52,34 @@ def test_ga_p13_an_unknown_key_has_a_nearest_known_one() -> None:
 def test_keys_that_no_module_of_a_list_reads() -> None:
     found = readers(["runcmd", "hostname", "snap"], ["runcmd", "set_hostname", "update_hostname", "nope"])
     assert found == {"runcmd": ("runcmd",), "hostname": ("set_hostname", "update_hostname"), "snap": ()}
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "facts", "is_idle"),
+    [
+        ("set_passwords", {}, {}, True),
+        ("set_passwords", {"password": "x"}, {}, False),
+        ("seed_random", {}, {"cloud": {"random_seed": "x"}}, False),
+        ("growpart", {}, {"have": ["growpart"]}, False),
+        ("growpart", {}, {}, True),
+        ("scripts_per_boot", {}, {"files": {"/var/lib/cloud/scripts/per-boot": {"directory": True}}}, True),
+        ("scripts_per_boot", {}, {"files": {"/var/lib/cloud/scripts/per-boot/a": ""}}, False),
+        ("scripts_user", {}, {"files": {"/var/lib/cloud/instances/i-1/scripts/a": ""}}, False),
+        ("ssh", {}, {}, False),
+    ],
+)
+def test_modules_with_nothing_to_do_are_not_imported(
+    name: str, config: dict[str, object], facts: dict[str, object], is_idle: bool, make_guest: Any
+) -> None:
+    assert BY_NAME[name].is_idle(config, make_guest(**facts).facts) is is_idle
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in MODULES if row.works_with is not None], ids=lambda row: row.name
+)
+def test_an_idle_module_would_have_planned_nothing(row: Entry, make_guest: Any) -> None:
+    guest = make_guest(distro="debian")
+    assert row.is_idle({}, guest.facts)
+    plan, faults = plan_module(row, {}, guest.facts)
+    assert [action for action in plan if not isinstance(action, Report)] == []
+    assert faults == []

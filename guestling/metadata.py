@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from guestling import output
 
@@ -15,9 +15,24 @@ if TYPE_CHECKING:
 DIALECTS = ("openstack", "ec2", "nocloud")
 
 
+class _AnyOrder(argparse.ArgumentParser):
+    """Takes PATH after the options as well: `show web-1.yaml --dialect ec2 latest`."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._inside:
+            return super().parse_known_args(args, namespace)
+        self._inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._inside = False
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """`metadata show INSTANCE [PATH]`."""
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_AnyOrder)
     show = commands.add_parser("show", help="print one file, or list them all")
     show.add_argument("instance", type=Path, metavar="INSTANCE", help="an instance document, YAML or JSON")
     show.add_argument(
@@ -42,8 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
         output.complain(*refused.faults)
         return 2
     output.complain(*instance.warnings)
-    files = _files(instance, arguments)
-    return _list(files, arguments) if arguments.path is None else _print(files, arguments)
+    if arguments.path is not None:
+        return _print(instance, arguments)
+    return _list(_files(instance, arguments), arguments)
 
 
 def _files(instance: Instance, arguments: argparse.Namespace) -> dict[str, bytes]:
@@ -73,20 +89,38 @@ def _list(files: dict[str, bytes], arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(files: dict[str, bytes], arguments: argparse.Namespace) -> int:
-    path = arguments.path.strip("/").removeprefix(f"{arguments.dialect}/")
-    body = files.get(path)
+def _print(instance: Instance, arguments: argparse.Namespace) -> int:
+    body = _asked(instance, arguments)
     if body is None:
         output.complain(
-            f"{arguments.instance}: {arguments.path}: no such file here. Leave PATH out to list them."
+            f"{arguments.instance}: {arguments.path}: not found here. Leave PATH out to list all names."
         )
         return 1
     if arguments.format == "json":
-        output.print_json({"path": path, "body": _text(body)})
+        output.print_json({"path": arguments.path, "body": _text(body)})
         return 0
     sys.stdout.flush()
     sys.stdout.buffer.write(body)
     return 0
+
+
+def _asked(instance: Instance, arguments: argparse.Namespace) -> bytes | None:
+    """What the server's own rules answer to this path, None when that is not 200."""
+    import time
+
+    from metadata_server.http import Request
+    from metadata_server.pages import Options
+    from metadata_server.responder import Context, Send, respond
+    from metadata_server.seeds import Seeds
+
+    options = Options(ec2_profile=arguments.ec2_profile, profiles=frozenset(DIALECTS))
+    prefix = "" if arguments.dialect == "ec2" else f"/{arguments.dialect}"
+    path = arguments.path.strip("/").removeprefix(f"{arguments.dialect}/")
+    outcome = respond(Request("GET", f"{prefix}/{path}"), instance, time.time(), Context(options=options))
+    if not isinstance(outcome, Send):
+        return None
+    seed = Seeds().take() if outcome.page.rest else b""
+    return outcome.page.body + seed + outcome.page.rest
 
 
 def _text(body: bytes) -> str | dict[str, str]:

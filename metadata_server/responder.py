@@ -227,7 +227,7 @@ def _openstack(request: Request, below: str, tree: Tree, now_s: float, context: 
     version = below.partition("/")[0]
     head_only = request.method == "HEAD"
     if page.kind is Kind.PASSWORD:
-        return _password(request)
+        return _password(request, context)
     if page.kind is Kind.VENDOR_DATA:
         return _read(request, context, lambda: FetchVendorData(version, head_only))
     if below == "latest/meta_data.json" and (held := _change_wish(request)) is not None:
@@ -235,8 +235,10 @@ def _openstack(request: Request, below: str, tree: Tree, now_s: float, context: 
     return _read(request, context, lambda: _conditional(request, page, context))
 
 
-def _password(request: Request) -> Outcome:
+def _password(request: Request, context: Context) -> Outcome:
     """OS-14: read, or store once."""
+    if context.legacy_methods and request.method not in ("GET", "POST"):
+        return error(400)  # the one place where Nova minds the method
     if request.method in _READ:
         return ReadPassword(head_only=request.method == "HEAD")
     if request.method != "POST":

@@ -142,6 +142,7 @@ def test_http_01_other_methods_are_refused(method: str, target: str) -> None:
 def test_http_01_password_allows_post() -> None:
     outcome = ask("DELETE", "/openstack/latest/password")
     assert (status(outcome), header(outcome, "Allow")) == (405, "GET, HEAD, POST")
+    assert status(ask("DELETE", "/openstack/latest/password", context=Context(legacy_methods=True))) == 400
 
 
 @pytest.mark.parametrize(

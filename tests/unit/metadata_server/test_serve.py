@@ -287,5 +287,8 @@ def test_metadata_show(documents: Path) -> None:
     assert run("metadata", "show", path, "latest/meta-data/hostname", "--dialect", "ec2").stdout == "first"
     listed = json.loads(run("metadata", "show", path, "--dialect", "nocloud", "--format", "json").stdout)
     assert set(listed) == {"meta-data", "user-data", "vendor-data", "network-config"}
+    assert run("metadata", "show", path, "--dialect", "ec2", "/latest/meta-data/hostname").stdout == "first"
+    assert run("metadata", "show", path, "/openstack/2012-08-10").stdout == "meta_data.json"
+    assert run("metadata", "show", path, "meta-data", "--dialect", "nocloud").stdout.startswith("instance-id")
     assert run("metadata", "show", path, "nothing").returncode == 1
     assert run("metadata", "show", "/nowhere").returncode == 2

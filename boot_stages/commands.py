@@ -241,12 +241,19 @@ def _spawn(program: str, command: Command, pipes: tuple[int, int, int]) -> int:
 
     A program that cannot be started ends with 126, as it does after a fork.
     """
+    import signal
+
     actions = [(os.POSIX_SPAWN_DUP2, descriptor, target) for target, descriptor in enumerate(pipes)]
     try:
         return os.posix_spawn(
-            program, list(command.argv), _environment(command), file_actions=actions, setsid=True
+            program,
+            list(command.argv),
+            _environment(command),
+            file_actions=actions,
+            setsid=True,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
         )
-    except OSError:
+    except (OSError, NotImplementedError):
         child = os.fork()
         if child == 0:
             _become(program, command, "/", pipes)
@@ -256,7 +263,12 @@ def _spawn(program: str, command: Command, pipes: tuple[int, int, int]) -> int:
 def _become(program: str, command: Command, root: str, pipes: tuple[int, int, int]) -> None:
     """In the child: become the program. Ends the process in every case."""
     try:
+        import signal
+
         os.setsid()
+        # Python ignores these two; what we start must not.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
         for target, descriptor in enumerate(pipes):
             os.dup2(descriptor, target)
         environment = _environment(command)

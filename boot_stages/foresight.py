@@ -160,6 +160,9 @@ def _append(guest: Foresight, action: actions.AppendFile) -> None:
 def _remove(guest: Foresight, action: actions.Remove) -> None:
     for path in [each for each in guest.nodes if each.startswith(f"{action.path}/")]:
         del guest.nodes[path]
+    # Each by name, too: a directory that is made again later must not bring them back.
+    for name in guest.names_in(action.path):
+        guest.nodes[f"{action.path}/{name}"] = Node("gone")
     guest.nodes[action.path] = Node("gone")
 
 

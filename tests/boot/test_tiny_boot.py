@@ -12,7 +12,8 @@ from image_harness.progress import Source
 from spawner.compute.driver import Reason
 from tests.boot.conftest import INSTANCE_ID, DemoBoot
 
-pytestmark = pytest.mark.boot
+# The first test may have to build the image.
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(300)]
 
 DATASOURCES = {
     Source.METADATA: "DataSourceOpenStackLocal",

@@ -10,7 +10,7 @@ import pytest
 from image_harness import agent, images, layers, store
 from image_harness.tiny import build
 
-pytestmark = pytest.mark.boot
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(300)]
 
 
 def _listing(archive: bytes) -> dict[str, str]:

@@ -7,6 +7,7 @@ import sys
 
 # Name on the command line -> module with `run() -> None`, which prints its own table.
 BENCHMARKS = {
+    "agent": "bench.agent",
     "drive": "bench.drive",
     "metadata": "bench.metadata",
     "spawn": "bench.spawn",

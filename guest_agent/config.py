@@ -109,6 +109,10 @@ def store_url_config(machine: Machine) -> tuple[tuple[str, str], ...]:
     return ()
 
 
+# Files as they were read before in this process: one boot reads its configuration five times.
+_LAYERS: dict[tuple[str, bytes], merge.Layer] = {}
+
+
 class _Reader:
     """Reads config files; what cannot be used is noted and left out (spec 6)."""
 
@@ -156,17 +160,24 @@ class _Reader:
     def parsed(self, content: bytes, name: str) -> Iterator[merge.Layer]:
         from guest_agent import yaml_guard
 
+        known = _LAYERS.get((name, content))
+        if known is not None:
+            yield known
+            return
         try:
-            content = self.rendered(content, name)
-            if not content.strip():
+            text = self.rendered(content, name)
+            if not text.strip():
                 return
-            loaded = yaml_guard.load_with_lines(content, name)
+            loaded = yaml_guard.load_with_lines(text, name)
         except AgentError as error:
             self.notes.append(("WARNING", f"{error.text}; ignored"))
             return
         if isinstance(loaded.value, dict):
             if loaded.value:
-                yield merge.Layer(name, loaded.value, loaded.lines)
+                layer = merge.Layer(name, loaded.value, loaded.lines)
+                if text is content:  # a template may give something else the next time
+                    _LAYERS[name, content] = layer
+                yield layer
         elif loaded.value is not None:
             self.notes.append(("WARNING", f"{name}: a mapping is expected at the top; ignored"))
 

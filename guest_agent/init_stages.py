@@ -8,7 +8,6 @@ Source: guest-agent.md 1.6.
 from __future__ import annotations
 
 from boot_stages.log import logger
-from boot_stages.module import PER_INSTANCE
 from boot_stages.runner import SUCCESS, plan_module
 from boot_stages.stages import CONFIG, FINAL, LOCAL, NETWORK
 from guest_agent import instance_data, module_stages
@@ -325,11 +324,9 @@ def _with_user_data(boot: Boot, event: str) -> list[str]:
     name, description = f"{event}/consume-user-data", "reading and applying user-data"
     boot.reporter.start(name, description)
     is_first_run = not journal.is_done("consume_data")
-    if is_first_run:
-        journal.begin_named("consume_data", PER_INSTANCE)
     consumed = consumer.consume(fetched, source, is_first_run=is_first_run)
     if is_first_run:
-        journal.end_named("consume_data", PER_INSTANCE)
+        journal.end_named("consume_data")
     boot.reporter.finish(name, description, SUCCESS)
     boot.cloud_configs = tuple(
         (each, consumed[each].config)

@@ -256,7 +256,11 @@ class NewerState(Exception):
 
 
 class Journal:
-    """Which modules ran: `sem/config_NAME` when done, `sem/.config_NAME.begun` between start and end."""
+    """Which modules ran: `sem/config_NAME` when done.
+
+    What must run at most once also leaves `sem/.config_NAME.begun` between start and end, durable before its
+    first effect. All others simply run again when a power cut came before their mark was on the disk.
+    """
 
     def __init__(self, machine: Machine, directory: str, *, rerun_interrupted: bool) -> None:
         self._machine = machine
@@ -291,28 +295,44 @@ class Journal:
         return True
 
     def begin(self, name: str, frequency: str) -> None:
-        """Durable before the module's first effect."""
-        self.begin_named(f"config_{name}", frequency)
+        """Durable before the first effect of a module that must run at most once; nothing for others."""
+        if frequency != ALWAYS and name in AT_MOST_ONCE:
+            begun, _done = self._paths(f"config_{name}", frequency)
+            self._machine.write(begun, self._mark())
 
-    def begin_named(self, name: str, frequency: str) -> None:
-        """`begin` for what is not a module (`consume_data`)."""
-        if frequency == ALWAYS:
-            return
-        begun, _done = self._paths(name, frequency)
-        epoch_s = self._machine.clock().epoch_s
-        self._machine.write(begun, f"{os.getpid()}: {int(epoch_s)}\n")
+    def _mark(self) -> str:
+        """What a semaphore holds: the process and the time."""
+        return f"{os.getpid()}: {int(self._machine.clock().epoch_s)}\n"
 
     def end(self, name: str, frequency: str) -> None:
-        """Durable after the module's last effect, also when it failed: it is not tried again (D18)."""
+        """After the module's last effect, also when it failed: it is not tried again (D18)."""
+        if frequency == ALWAYS:
+            return
+        # No mark may reach the disk before the effects that commands had.
         if self.sync is not None:
             self.sync()
-        self.end_named(f"config_{name}", frequency)
-
-    def end_named(self, name: str, frequency: str) -> None:
-        """`end` for what is not a module."""
-        if frequency != ALWAYS:
-            begun, done = self._paths(name, frequency)
+        begun, done = self._paths(f"config_{name}", frequency)
+        if name in AT_MOST_ONCE:
             self._rename(begun, done)
+        else:
+            self._write_mark(done)
+
+    def end_named(self, name: str) -> None:
+        """`end` for what is not a module (`consume_data`)."""
+        self._write_mark(self._paths(name, "")[1])
+
+    def _write_mark(self, path: str) -> None:
+        """A semaphore that need not be durable: an empty or missing one costs a repetition at most."""
+        place = self._machine.path(path)
+        os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(place, flags, 0o644)
+        try:
+            os.fchmod(descriptor, 0o644)
+            os.write(descriptor, self._mark().encode())
+        finally:
+            os.close(descriptor)
+        self._machine.owners[path] = ("root", "root", "0644")
 
     def is_done(self, name: str) -> bool:
         """Whether something that is not a module is done for this instance."""

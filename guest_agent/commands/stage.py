@@ -55,6 +55,8 @@ def run_stage(machine: Machine, name: str, *, is_verbose: bool = False, force: b
 
 def _until_stopped(machine: Machine, work: Callable[[], int]) -> int:
     """Do the work; 0 when a signal ended it, which is not an error of the boot (guest-agent.md 6)."""
+    if machine.is_live:
+        os.chdir("/")
     stop.on_signals(machine)
     try:
         return work()

@@ -114,7 +114,7 @@ def boot(lower: Path, copy: Path, agent: str, seed: dict[str, bytes]) -> Booted:
     shutil.rmtree(upper / "run", ignore_errors=True)
     _put(upper, {f"var/lib/cloud/seed/nocloud/{name}": content for name, content in seed.items()})
     if agent != "cloud-init":
-        _install(upper)
+        install(upper)
     script = SCRIPT.format(lower=lower, copy=copy, agent=agent)
     argv = ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "sh", "-c", script]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
@@ -130,7 +130,7 @@ def _put(upper: Path, files: dict[str, bytes]) -> None:
         (upper / name).write_bytes(content)
 
 
-def _install(upper: Path) -> None:
+def install(upper: Path) -> None:
     """Our agent beside the other one, as it stands in this tree."""
     for package in ("boot_stages", "guest_agent", "configdrive"):
         target = upper / "opt/guestling" / package

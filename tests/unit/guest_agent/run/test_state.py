@@ -25,17 +25,29 @@ def test_every_place_has_a_path_and_a_mode_of_its_own() -> None:
     assert all(place.mode in {0o400, 0o600, 0o644, 0o755, 0o700, 0o1777} for place in state.PLACES)
 
 
-def test_a_module_is_marked_begun_before_it_runs_and_done_after(root: Root) -> None:
+def test_what_must_run_once_is_marked_begun_before_and_done_after(root: Root) -> None:
     journal = state.State(root.machine()).journal("i-1")
-    begun, done = root.path / SEMAPHORES / ".config_x.begun", root.path / SEMAPHORES / "config_x"
-    assert not journal.has_run("x", PER_INSTANCE)
-    journal.begin("x", PER_INSTANCE)
+    begun, done = (
+        root.path / SEMAPHORES / ".config_scripts_user.begun",
+        root.path / SEMAPHORES / "config_scripts_user",
+    )
+    assert not journal.has_run("scripts_user", PER_INSTANCE)
+    journal.begin("scripts_user", PER_INSTANCE)
     assert begun.exists()
     assert not done.exists()
-    journal.end("x", PER_INSTANCE)
+    journal.end("scripts_user", PER_INSTANCE)
     assert not begun.exists()
     assert done.read_text() == f"{os.getpid()}: 1700000000\n"
-    assert journal.has_run("x", PER_INSTANCE)
+    assert journal.has_run("scripts_user", PER_INSTANCE)
+
+
+def test_what_may_run_again_is_marked_when_it_is_done(root: Root) -> None:
+    journal = state.State(root.machine()).journal("i-1")
+    journal.begin("write_files", PER_INSTANCE)
+    assert not (root.path / SEMAPHORES).exists()
+    journal.end("write_files", PER_INSTANCE)
+    assert (root.path / SEMAPHORES / "config_write_files").read_text() == f"{os.getpid()}: 1700000000\n"
+    assert journal.has_run("write_files", PER_INSTANCE)
 
 
 def test_what_runs_always_leaves_no_mark_and_once_is_for_all_instances(root: Root) -> None:

@@ -18,7 +18,6 @@ from aiohttp import web
 from instance_metadata.errors import Fault, InvalidInstance
 from instance_metadata.fields import Json, as_json, is_json
 from instance_metadata.instance import parse
-from metadata_server import metrics
 from metadata_server.errors import DamagedStore, StoreUnavailable
 from metadata_server.http import NOT_FOUND, Request, Response, error
 from metadata_server.services import Services
@@ -90,6 +89,8 @@ class Admin:
         )
 
     def metrics(self) -> Response:
+        from metadata_server import metrics  # its library is as large as the rest of us: only who asks pays
+
         return Response(200, metrics.exposition(self._services), metrics.CONTENT_TYPE)
 
     def list(self) -> Response:

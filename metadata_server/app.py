@@ -143,27 +143,15 @@ class MetadataServer:
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Take no more connections, let running requests end within `timeout_s`, close all (MS-D12)."""
-        for opened in self.listeners:
-            opened.server.close()
-            opened.sweep.cancel()
-            opened.guests.pre_shutdown()
-            if opened.path is not None:
-                with contextlib.suppress(PermissionError):  # the directory was writable for root only
-                    opened.path.unlink(missing_ok=True)
-        await asyncio.gather(*(opened.guests.shutdown(timeout_s) for opened in self.listeners))
-        await asyncio.gather(*(opened.sweep for opened in self.listeners), return_exceptions=True)
-        self.listeners.clear()
+        ending, self.listeners = self.listeners, []
+        await _end(ending, timeout_s)
 
-    async def stop(self, address: str) -> bool:
+    async def stop(self, address: str, timeout_s: float = 10.0) -> bool:
         """Close one listener by the address it was asked for; False when there is none."""
-        for opened in self.listeners:
-            if opened.listener.address == address:
-                others = [other for other in self.listeners if other is not opened]
-                self.listeners = [opened]
-                await self.close()
-                self.listeners = others
-                return True
-        return False
+        ending = [opened for opened in self.listeners if opened.listener.address == address]
+        self.listeners = [opened for opened in self.listeners if opened not in ending]
+        await _end(ending, timeout_s)
+        return bool(ending)
 
     def use(self, options: Options) -> None:
         """Change what holds for all instances; listeners that are open follow."""
@@ -182,3 +170,15 @@ class MetadataServer:
             reports=self.settings.reports,
             nocloud_at_root=listener.mode is Mode.PATH,
         )
+
+
+async def _end(ending: list[OpenListener], timeout_s: float) -> None:
+    for opened in ending:
+        opened.server.close()
+        opened.sweep.cancel()
+        opened.guests.pre_shutdown()
+        if opened.path is not None:
+            with contextlib.suppress(PermissionError):  # the directory was writable for root only
+                opened.path.unlink(missing_ok=True)
+    await asyncio.gather(*(opened.guests.shutdown(timeout_s) for opened in ending))
+    await asyncio.gather(*(opened.sweep for opened in ending), return_exceptions=True)

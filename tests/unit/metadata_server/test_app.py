@@ -434,3 +434,15 @@ async def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) 
         await MetadataServer().listen(Listener(f"unix:{path}", Mode.SOCKET))
     await server.close(timeout_s=1)
     assert not path.exists()
+
+
+async def test_one_listener_is_stopped_and_the_other_goes_on(tmp_path: Path, web_1: Instance) -> None:
+    server = MetadataServer()
+    server.instances.put(web_1)
+    for name in ("a", "b"):
+        await server.listen(Listener(f"unix:{tmp_path}/{name}", Mode.SOCKET, instance_id=UUID))
+    assert await server.stop(f"unix:{tmp_path}/a")
+    assert not await server.stop(f"unix:{tmp_path}/a")
+    assert not (tmp_path / "a").exists()
+    assert (await Client(tmp_path / "b").get("/openstack"))[0] == 200
+    await server.close(timeout_s=1)

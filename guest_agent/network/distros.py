@@ -47,7 +47,7 @@ PROFILES = {
     "aosc": RHEL,
     "azurelinux": HEADED,
     "mariner": HEADED,
-    "photon": Profile(),
+    **dict.fromkeys(("photon", "gentoo", "cos"), Profile()),
     "amazon": RHEL,
     **dict.fromkeys(
         ("almalinux", "centos", "cloudlinux", "eurolinux", "miraclelinux", "openEuler", "openeuler"), RHEL

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from guest_agent.http_map import HttpMap
     from guest_agent.machine import Machine
 
+SILENCE = "no whole answer in time"
 METADATA_V4 = "169.254.169.254"
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.25, 10.0
 AGAIN = frozenset({408, 429, 500, 502, 503, 504})
@@ -157,7 +158,7 @@ class Web:
         self, url: str, policy: Policy, method: str, headers: Mapping[str, str], body: bytes, ends: float
     ) -> Reply:
         delays = delays_s(self._jitter)
-        problem, status = "no answer in time", None
+        problem, status = SILENCE, None
         for number in range(max(policy.tries, 1)):
             wait_s = 0.0
             try:
@@ -267,7 +268,7 @@ def _retry_after_s(reply: Reply) -> float:
 
 def _worded(error: Exception) -> str:
     if isinstance(error, TimeoutError):
-        return "no whole answer in time"
+        return SILENCE
     if isinstance(error, OSError):
         text = error.strerror or str(error) or type(error).__name__
         if "certificate" in str(error).lower():

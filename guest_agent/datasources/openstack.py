@@ -7,7 +7,7 @@ import time
 from guest_agent.datasources import openstack_documents as documents
 from guest_agent.datasources.source_data import LOCAL, dsmode_of
 from guest_agent.errors import FetchFailed, SourceUnusable
-from guest_agent.fetch import METADATA_V4, Policy
+from guest_agent.fetch import METADATA_V4, SILENCE, Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ IPV6 = "http://[fe80::a9fe:a9fe%25{interface}]"
 PRODUCTS = ("OpenStack Nova", "OpenStack Compute")
 TAGS = (*PRODUCTS, "HUAWEICLOUD", "OpenTelekomCloud", "SAP CCloud VM", "Samsung Cloud Platform")
 X86 = ("i386", "i486", "i586", "i686", "x86_64")
+GLANCE_S = 2.0
 CRAWLS = 3  # how often data that changes under our hands is read again (GA-N12)
 
 
@@ -103,24 +104,52 @@ def _answering(search: Search, settings: Mapping[str, object], policy: Policy) -
     wait_s = _number(settings.get("max_wait"), -1.0)
     ends = time.monotonic() + (wait_s if wait_s > 0 else policy.deadline_s)
     candidates = addresses(search, settings)
-    # With several addresses a quick look at each comes first: a silent one must not delay the boot.
-    sweeps = [policy] if len(candidates) == 1 else [policy.replace(tries=1, timeout_s=2.0), policy]
     while True:
-        reasons: list[str] = []
-        for sweep in sweeps:
-            reasons = []
+        asked = _Listing(search, policy, ends)
+        for look in (asked.glance, asked.insist):
             for base in candidates:
-                try:
-                    reply = search.web.request(f"{base}/openstack", sweep, deadline=ends)
-                except FetchFailed as error:
-                    reasons.append(error.text)
-                    continue
-                if reply.status == 200:
-                    return base, reply.body.decode("utf-8", "replace")
-                reasons.append(f"{base}/openstack: HTTP {reply.status}")
+                listing = look(base)
+                if listing is not None:
+                    return base, listing
         if wait_s <= 0 or time.monotonic() >= ends:
-            raise SourceUnusable(f"no OpenStack metadata service answers: {'; '.join(reasons)}")
+            reasons = "; ".join(asked.reasons[base] for base in candidates)
+            raise SourceUnusable(f"no OpenStack metadata service answers: {reasons}")
         search.web.pause_s(1.0)
+
+
+class _Listing:
+    """One round of asking for the list of versions: a glance at each address, then insisting.
+
+    An address that was silent is asked once more, and no more: nobody may be there. One that answered at
+    all, if only with a 503 or half a body, is asked as often as the policy says.
+    """
+
+    def __init__(self, search: Search, policy: Policy, ends: float) -> None:
+        self._search = search
+        self._policy = policy
+        self._ends = ends
+        self._silent: set[str] = set()
+        self.reasons: dict[str, str] = {}
+
+    def glance(self, base: str) -> str | None:
+        return self._ask(base, self._policy.replace(tries=1, timeout_s=min(GLANCE_S, self._policy.timeout_s)))
+
+    def insist(self, base: str) -> str | None:
+        tries = 1 if base in self._silent else self._policy.tries
+        return self._ask(base, self._policy.replace(tries=tries))
+
+    def _ask(self, base: str, policy: Policy) -> str | None:
+        try:
+            reply = self._search.web.request(f"{base}/openstack", policy, deadline=self._ends)
+        except FetchFailed as error:
+            self.reasons[base] = error.text
+            if error.status is None and error.problem.startswith(SILENCE):
+                self._silent.add(base)
+            return None
+        if reply.status == 200:
+            return reply.body.decode("utf-8", "replace")
+        self.reasons[base] = f"{base}/openstack: HTTP {reply.status}"
+        return None
 
 
 def _crawl(search: Search, base: str, listing: str, policy: Policy) -> documents.Documents | None:

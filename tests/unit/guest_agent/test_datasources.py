@@ -15,7 +15,7 @@ from guest_agent import datasources
 from guest_agent.datasources import LOCAL, NETWORK, Search, SourceData, nocloud
 from guest_agent.datasources.openstack_documents import newest, public_keys
 from guest_agent.machine import Machine, Settings
-from tests.unit.guest_agent.fault_server import fault_server, ok, status
+from tests.unit.guest_agent.fault_server import fault_server, ok, silence, status
 
 UUID = "83679162-1378-4288-a2d4-70e13ec132aa"
 V4 = "http://169.254.169.254"
@@ -283,12 +283,34 @@ def test_ga_n05_a_busy_service_is_waited_for(tmp_path: Path) -> None:
         assert found is not None, warnings
 
 
-def asked(root: Path, base: str) -> tuple[SourceData | None, list[str]]:
+def test_ga_n04_a_silent_address_is_asked_twice_and_no_more(tmp_path: Path) -> None:
+    with fault_server() as server:
+        server.answers = {"/openstack": [silence]}
+        found, warnings = asked(tmp_path, server.base, timeout=0.2)
+        assert found is None
+        assert server.paths() == ["/openstack", "/openstack"]
+        assert "no whole answer in time" in warnings[0]
+
+
+def test_ga_n04_max_wait_waits_for_a_service_that_comes_late(tmp_path: Path) -> None:
+    with fault_server() as server:
+        server.answers = {
+            "/openstack": [silence, silence, silence, ok(b"latest\n")],
+            "/openstack/latest/meta_data.json": [ok(json.dumps({"uuid": "a"}).encode())],
+        }
+        found, warnings = asked(tmp_path, server.base, timeout=0.2, max_wait=20)
+        assert found is not None, warnings
+
+
+def asked(root: Path, base: str, **settings: float) -> tuple[SourceData | None, list[str]]:
     """OpenStack at an address, through real sockets."""
     from guest_agent.fetch import Web
 
     warnings: list[str] = []
-    config = {"datasource_list": ["OpenStack"], "datasource": {"OpenStack": {"metadata_urls": [base]}}}
+    config = {
+        "datasource_list": ["OpenStack"],
+        "datasource": {"OpenStack": {"metadata_urls": [base], **settings}},
+    }
     web = Web(sleep=lambda _s: None, proxies={})
     machine = Machine(Settings(root=str(root)))
     return datasources.find(Search(machine, config, NETWORK, web=web, warn=warnings.append)), warnings

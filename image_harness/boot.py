@@ -25,6 +25,7 @@ from image_harness.progress import (
     Said,
     Source,
     Starting,
+    Staying,
     Tell,
     nobody,
 )
@@ -43,7 +44,6 @@ QEMU = "qemu-system-x86_64"
 RANDOM_SEED_BYTES = 512
 # A guest without a disk powers off by itself once its agent is done; it is given so long.
 POWER_OFF_S = 10.0
-_ACCELERATORS = {accelerator.KVM: "kvm", accelerator.TCG: "tcg, emulation"}
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ async def boot(order: Order, host: Host, tell: Tell = nobody) -> Outcome:
             started_s = time.monotonic()
             async with vm:
                 result = await _follow(vm, tell)
-                ending = await _end(vm, order, answered=result is not None)
+                ending = await _end(vm, order, tell, answered=result is not None)
                 console = vm.console_output()
         tell(Ended(ending))
         return Outcome(result, ending, tuple(requests), console, time.monotonic() - started_s)
@@ -136,7 +136,7 @@ def _machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
     drawn = seed.Drawn(os.urandom(RANDOM_SEED_BYTES), datetime.now(UTC).date())
     prepared = seed.prepare(order.source, order.instance, drawn, run.path, bus)
     attachment = host.network.backend.attach(run.metadata_socket, run.path)
-    tell(Chosen(Choice.ACCELERATOR, _ACCELERATORS[host.accelerator.name], host.accelerator.reason))
+    tell(Chosen(Choice.ACCELERATOR, host.accelerator.name, host.accelerator.reason))
     network = host.network.backend.name
     tell(Chosen(Choice.NETWORK, network, host.network.reason.removeprefix(f"{network}: ")))
     tell(Chosen(Choice.INSTANCE, order.instance.name, order.instance.uuid))
@@ -183,10 +183,13 @@ async def _follow(vm: Vm, tell: Tell) -> Result | None:
     return None
 
 
-async def _end(vm: Vm, order: Order, *, answered: bool) -> Ending:
+async def _end(vm: Vm, order: Order, tell: Tell, *, answered: bool) -> Ending:
     """The guest's end, which is brought about once it has answered."""
-    if order.stay or not answered:
+    if not answered:
         return await vm.wait()
+    if order.stay:
+        tell(Staying(vm.pid))
+        return await _until_interrupted(vm)
     if order.image.disk is not None:
         # Its layer of the disk goes with it: nothing is lost by pulling the plug.
         return await vm.stop(grace_s=0)
@@ -194,3 +197,13 @@ async def _end(vm: Vm, order: Order, *, answered: bool) -> Ending:
         return await asyncio.wait_for(vm.wait(), POWER_OFF_S)
     except TimeoutError:
         return await vm.stop()
+
+
+async def _until_interrupted(vm: Vm) -> Ending:
+    """The guest's end, by itself or by Ctrl-C, which is no failure here: the report is still written."""
+    try:
+        return await vm.wait()
+    except asyncio.CancelledError:
+        if task := asyncio.current_task():
+            task.uncancel()
+        return await vm.stop(grace_s=0)

@@ -18,6 +18,7 @@ from image_harness.progress import (
     Requested,
     Said,
     Starting,
+    Staying,
 )
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import AgentEvent, Finished, Malformed, Ready, Result, Started
@@ -49,6 +50,8 @@ class Line:
 
 # How an outcome of the agent's looks.
 _RESULTS = {"SUCCESS": ("ok", Tone.GOOD), "WARN": ("warning", Tone.WARNING), "FAIL": ("FAILED", Tone.BAD)}
+# Words of the trade, with what they mean.
+_VALUES = {"tcg": "tcg, emulation"}
 _STATUSES = {"done": Tone.GOOD, "degraded": Tone.WARNING, "error": Tone.BAD}
 
 
@@ -57,7 +60,8 @@ def lines(happening: Happening, at_s: float | None) -> tuple[Line, ...]:
     match happening:
         case Chosen():
             why = f"  ({happening.why})" if happening.why else ""
-            return (Line(f"{happening.choice.value:<{LABEL_WIDTH}}{printable(happening.value)}{why}"),)
+            value = _VALUES.get(happening.value, happening.value)
+            return (Line(f"{happening.choice.value:<{LABEL_WIDTH}}{printable(value)}{why}"),)
         case Preparing():
             return (Line(f"{'':<{LABEL_WIDTH}}{happening.what} ...", Tone.QUIET),)
         case Starting():
@@ -71,6 +75,8 @@ def lines(happening: Happening, at_s: float | None) -> tuple[Line, ...]:
             return (_at(at_s, f"guest asks      {_request(happening.record)}", Tone.QUIET),)
         case Said():
             return tuple(_at(at_s, line.text, line.tone) for line in _agent(happening.event))
+        case Staying():
+            return (_at(at_s, f"the guest stays up (process {happening.pid}); Ctrl-C ends it", Tone.PLAIN),)
         case Ended() if happening.ending.reason is Reason.POWERED_OFF:
             return (_at(at_s, "guest has powered off", Tone.PLAIN),)
         case Ended():

@@ -65,13 +65,20 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Staying:
+    """The agent is done and the guest stays up, as was asked for."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
 class Ended:
     """The guest is gone."""
 
     ending: Ending
 
 
-Happening = Chosen | Preparing | Starting | Requested | Said | Ended
+Happening = Chosen | Preparing | Starting | Requested | Said | Staying | Ended
 
 Tell = Callable[[Happening], None]
 

@@ -18,7 +18,8 @@ import msgspec
 
 from image_harness import cache
 from image_harness.boot import Outcome
-from image_harness.progress import Chosen, Ended, Happening, Preparing, Requested, Said, Starting
+from image_harness.progress import Chosen, Ended, Happening, Preparing, Requested, Said, Starting, Staying
+from spawner.compute.agent_events import Result
 from spawner.compute.driver import Ending
 
 Json = dict[str, object]
@@ -66,6 +67,7 @@ class Report:
         return {
             **{choice.choice.value: {"value": choice.value, "why": choice.why} for choice in choices},
             "succeeded": outcome.succeeded,
+            "agent": _agent(outcome.result),
             "took_s": round(outcome.took_s, 3),
             "ending": _ending(outcome.ending),
         }
@@ -88,8 +90,23 @@ def _as_json(happening: Happening) -> Json:
             return {"kind": "request", **json.loads(happening.record.as_json())}
         case Said():
             return {"kind": "agent", **msgspec.to_builtins(happening.event)}
+        case Staying():
+            return {"kind": "staying", "pid": happening.pid}
         case Ended():
             return {"kind": "ended", **_ending(happening.ending)}
+
+
+def _agent(result: Result | None) -> Json | None:
+    """What the agent said, in short; all of it is in result.json."""
+    if result is None:
+        return None
+    return {
+        "status": result.status,
+        "datasource": result.datasource,
+        "errors": result.errors,
+        "warnings": result.recoverable_errors,
+        "stages": msgspec.to_builtins(result.stages),
+    }
 
 
 def _ending(ending: Ending) -> Json:

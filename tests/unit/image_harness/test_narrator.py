@@ -8,7 +8,17 @@ from image_harness.boot import Outcome
 from image_harness.demo.instance import CLAIMS, instance
 from image_harness.demo.summary import summary
 from image_harness.narrator import Tone, lines, outcome_lines, printable
-from image_harness.progress import Choice, Chosen, Ended, Happening, Preparing, Requested, Said, Starting
+from image_harness.progress import (
+    Choice,
+    Chosen,
+    Ended,
+    Happening,
+    Preparing,
+    Requested,
+    Said,
+    Starting,
+    Staying,
+)
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import Finished, Malformed, Ready, Result, StageTimes, Started
 from spawner.compute.driver import Ending, Reason
@@ -21,7 +31,7 @@ RESULT = Result("done", stages={"init-local": StageTimes(10.0, 10.25), "modules-
 @pytest.mark.parametrize(
     ("happening", "shown"),
     [
-        (Chosen(Choice.ACCELERATOR, "tcg", "no KVM"), ["accelerator  tcg  (no KVM)"]),
+        (Chosen(Choice.ACCELERATOR, "tcg", "no KVM"), ["accelerator  tcg, emulation  (no KVM)"]),
         (Preparing("fetching"), ["             fetching ..."]),
         (
             Starting(),
@@ -45,6 +55,7 @@ RESULT = Result("done", stages={"init-local": StageTimes(10.0, 10.25), "modules-
         (Said(Ready(2.0)), ["  2.50  the guest waits to be resumed"]),
         (Said(Result("degraded")), ["  2.50  the agent reports: degraded"]),
         (Said(Malformed("line is not JSON")), ["  2.50  the agent's channel: line is not JSON"]),
+        (Staying(42), ["  2.50  the guest stays up (process 42); Ctrl-C ends it"]),
         (Ended(OFF), ["  2.50  guest has powered off"]),
         (Ended(Ending(Reason.TIMEOUT, -9, b"", 300.0)), ["  2.50  guest timeout"]),
     ],

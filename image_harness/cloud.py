@@ -20,7 +20,7 @@ from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
 from spawner.compute.fake_node import FakeNode
 from spawner.compute.node import ComputeNode
-from spawner.compute.qemu import accelerator
+from spawner.compute.qemu import accelerator, run_directory
 from spawner.compute.qemu.node import QEMU, QemuNode
 from spawner.images import HASH_ALGORITHM, ImageFiles
 from spawner.network import choose
@@ -52,6 +52,7 @@ async def serve(order: CloudOrder, ready: Callable[[str, Path], None], say: Call
     """
     shown = f"[{order.host}]" if ":" in order.host else order.host
     url = f"http://{shown}:{order.port}"
+    run_directory.sweep()
     order.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     opened = await open_store(order.store or str(order.state / "spawner.db"))
     node = _node(order, opened)

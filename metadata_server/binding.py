@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -37,9 +38,18 @@ def bind(listener: Listener, *, reuse_port: bool = False) -> socket.socket:
                 else _tcp(place, reuse_port)
             )
     except OSError as error:
-        raise CannotListen(listener.address, error.strerror or str(error)) from error
+        raise CannotListen(listener.address, _reason(listener, error)) from error
     bound.setblocking(False)
     return bound
+
+
+def _reason(listener: Listener, error: OSError) -> str:
+    place = parse_address(listener.address)
+    if error.errno == errno.EADDRNOTAVAIL and not isinstance(place, str):
+        from metadata_server.interfaces import addresses, why_unavailable
+
+        return why_unavailable(place[0], addresses())
+    return error.strerror or str(error)
 
 
 def shown_address(bound: socket.socket) -> str:

@@ -22,6 +22,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     ),
     "cryptography": ("spawner/api/compute_keypairs.py",),
     "libvirt": (),
+    "netifaces": ("metadata_server/interfaces.py",),
     "oslo_utils": ("spawner/images.py",),
     "prometheus_client": ("metadata_server/metrics.py",),
     "pycdlib": ("configdrive/oracle.py",),

@@ -28,7 +28,7 @@ NAMESPACES = (
 )
 SET_UP = """
 set -e
-top=$(mktemp -d)
+top=/mnt  # in this namespace only
 mount -t tmpfs tmpfs "$top"
 mkdir "$top/up" "$top/work" "$top/root"
 mount -t overlay overlay -o "lowerdir=$1,upperdir=$top/up,workdir=$top/work" "$top/root"

@@ -137,7 +137,7 @@ def _dispatch(program: str, words: list[str], machine: Machine) -> int:
         from guest_agent.commands.devel import net_convert
 
         return net_convert(words[2:], machine)
-    if program == "cloud-init":
+    if program not in {command.name for command in OWN_COMMANDS}:
         stage = BOOT_WORDS.get(tuple(words))
         if stage is not None:
             from guest_agent.commands.stage import run_stage

@@ -1,10 +1,13 @@
 """Debian roots for the module tests: made once under .cache with mmdebstrap, then used through an overlay."""
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,3 +90,26 @@ def overlay(lower: Path, place: Path) -> Iterator[Path]:
         yield merged
     finally:
         subprocess.run(["umount", "--lazy", str(merged)], check=False)
+
+
+@pytest.fixture
+def boot() -> Callable[[Path, Path], dict[str, Any]]:
+    """Plan, boot, plan again, in namespaces of its own: a host name set there stays there."""
+    here = Path(__file__).parent
+
+    def run(root: Path, config: Path) -> dict[str, Any]:
+        own = ("unshare", "--mount", "--uts", "--ipc", "--fork")
+        done = subprocess.run(
+            [*own, sys.executable, str(here / "boot_in_root.py"), str(root), str(config)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=here.parents[2],
+            env={**os.environ, "PYTHONPATH": str(here.parents[2]), "LC_ALL": "C.UTF-8"},
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    return run

@@ -6,11 +6,10 @@ plans nothing. Scripts are opaque: their effect is in their own hands.
 """
 
 import json
-import os
 import re
 import stat
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 
 HERE = Path(__file__).parent
 CASES = sorted((HERE.parents[2] / "fixtures" / "effects").glob("*.yaml"))
+Boot = Callable[[Path, Path], dict[str, Any]]
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 # What the commands of plans are known to write.
@@ -40,34 +40,8 @@ WRITES = {
 ALWAYS_WRITTEN = r"/var/lib/cloud/instances/i-effects/boot-finished"
 
 
-def boot(root: Path, config: Path) -> dict[str, Any]:
-    """Plan, boot, plan again, in namespaces of its own: a host name set there stays there."""
-    done = subprocess.run(
-        [
-            "unshare",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--fork",
-            sys.executable,
-            str(HERE / "boot_in_root.py"),
-            str(root),
-            str(config),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=HERE.parents[2],
-        env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "LC_ALL": "C.UTF-8"},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
 @pytest.mark.parametrize("config", CASES, ids=lambda path: path.stem)
-def test_plan_equals_boot(config: Path, guest_root: Path) -> None:
+def test_plan_equals_boot(config: Path, guest_root: Path, boot: Boot) -> None:
     result = boot(guest_root, config)
     planned = {name: [each["summary"] for each in plan] for name, plan in result["planned"].items()}
     assert result["errors"] == {}
@@ -120,7 +94,7 @@ def assert_nothing_else(root: Path, result: dict[str, Any]) -> None:
         assert path in paths or any(re.fullmatch(each, path) for each in patterns), path
 
 
-def test_users_are_real(guest_root: Path) -> None:
+def test_users_are_real(guest_root: Path, boot: Boot) -> None:
     boot(guest_root, HERE.parents[2] / "fixtures/effects/03-users-with-everything.yaml")
     passwd = (guest_root / "etc/passwd").read_text()
     assert re.search(r"^ana:x:1234:\d+:Ana Example:/home/ana:/bin/sh$", passwd, re.MULTILINE)
@@ -137,7 +111,7 @@ def test_users_are_real(guest_root: Path) -> None:
     assert rules.returncode == 0, rules.stdout + rules.stderr
 
 
-def test_passwords_are_set_expired_and_shown_once(guest_root: Path) -> None:
+def test_passwords_are_set_expired_and_shown_once(guest_root: Path, boot: Boot) -> None:
     result = boot(guest_root, HERE.parents[2] / "fixtures/effects/04-passwords.yaml")
     shadow = dict(line.split(":", 1) for line in (guest_root / "etc/shadow").read_text().splitlines())
     assert shadow["ana"].startswith("$")

@@ -147,7 +147,7 @@ def ours(directory: Path, loop: str, *, nocloud: bool = False) -> Iterator[Serve
     command = [sys.executable, "-m", "guestling.main", "serve", "--instances", str(directory), "--loop", loop]
     command += ["--listen", f"127.0.0.1:{port}"]
     if nocloud:
-        command += ["--listen", f"127.0.0.1:{by_path},identify=path"]
+        command += ["--listen", f"127.0.0.1:{by_path},identity=path"]
     with started(command, port) as server:
         yield server
 

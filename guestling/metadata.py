@@ -40,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     show.add_argument("--dialect", choices=DIALECTS, default="openstack")
     show.add_argument("--ec2-profile", choices=("nova", "aws"), default="nova")
+    show.add_argument("--network", action="store_true", help="draw links and networks instead, as text")
+    show.add_argument("--svg", type=Path, metavar="FILE", help="with --network: as a picture into FILE")
     output.add_format(show)
 
 
@@ -57,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
         output.complain(*refused.faults)
         return 2
     output.complain(*instance.warnings)
+    if arguments.network:
+        return _draw(_files(instance, arguments), arguments)
     if arguments.path is not None:
         return _print(instance, arguments)
     return _list(_files(instance, arguments), arguments)
@@ -79,6 +83,26 @@ def _files(instance: Instance, arguments: argparse.Namespace) -> dict[str, bytes
         }
     tree = documents.http_tree(instance, random_seed=os.urandom(512), today=datetime.now(UTC).date())
     return {path.removeprefix("openstack/"): body for path, body in tree.items()}
+
+
+def _draw(files: dict[str, bytes], arguments: argparse.Namespace) -> int:
+    """The links and networks that `network_data.json` names; 1 when the instance has none."""
+    import json
+
+    from instance_metadata import picture
+
+    document = files.get("latest/network_data.json")
+    if document is None:
+        output.complain(f"{arguments.instance}: the instance has no network: its guest falls back to DHCP.")
+        return 1
+    network = json.loads(document)
+    if arguments.svg is not None:
+        arguments.svg.write_text(picture.as_svg(network))
+    elif arguments.format == "json":
+        output.print_json(network)
+    else:
+        print(picture.as_text(network))
+    return 0
 
 
 def _list(files: dict[str, bytes], arguments: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metadata_server.service import Config
 
 MODES = ("source-ip", "mac", "socket", "proxy", "lb", "path")
-LISTEN_KEYS = ("identify", "instance", "network")
+LISTEN_KEYS = ("identity", "instance", "network")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--listen",
         action="append",
-        metavar="ADDR:PORT|unix:PATH[,identify=MODE][,instance=UUID][,network=NAME]",
+        metavar="ADDR:PORT|unix:PATH[,identity=MODE][,instance=UUID][,network=NAME]",
         help="where to listen; may be given several times",
     )
     parser.add_argument(
-        "--identify", choices=MODES, default="source-ip", help="how guests are known (source-ip)"
+        "--identity", choices=MODES, default="source-ip", help="how guests are known (source-ip)"
     )
     parser.add_argument(
         "--check", action="store_true", help="read the documents, report faults, serve nothing"
@@ -276,7 +276,7 @@ def _from_systemd(arguments: argparse.Namespace, secrets: tuple[Secret, ...]) ->
     for fd in range(SYSTEMD_FIRST_FD, SYSTEMD_FIRST_FD + int(os.environ.get("LISTEN_FDS", "0"))):
         yield Listener(
             inherited_address(fd),
-            Mode(arguments.identify),
+            Mode(arguments.identity),
             secrets=secrets,
             trusted_proxies=tuple(arguments.trusted_proxy),
             hosts=tuple(arguments.host),
@@ -301,7 +301,7 @@ def _listeners(arguments: argparse.Namespace) -> tuple[Listener, ...]:
         given = dict(pair.partition("=")[::2] for pair in pairs)
         if set(given) - set(LISTEN_KEYS):
             raise BadListener(f"--listen {text}: unknown option. Use {', '.join(LISTEN_KEYS)}.")
-        mode = given.get("identify", arguments.identify)
+        mode = given.get("identity", arguments.identity)
         if mode not in MODES:
             raise BadListener(f"--listen {text}: unknown mode. Use one of {', '.join(MODES)}.")
         listeners.append(

@@ -143,7 +143,7 @@ def test_tok_05_cloud_init_reads_ec2(
 def test_nc_01_cloud_init_reads_nocloud(run: Run, cloud_init: tuple[Path, Path]) -> None:
     python, path = cloud_init
     url = f"http://169.254.169.254:81/{PATH_KEY}/"
-    options = ("--listen", "169.254.169.254:81,identify=path")
+    options = ("--listen", "169.254.169.254:81,identity=path")
     seen = run("cloud_init_nocloud.py", python, url, path=path, options=options)
     found = seen.printed
     assert found["meta-data"]["instance-id"] == "8f0a3c1e-5d27-4b43-9c55-2f6f2f5d9b10"

@@ -99,7 +99,7 @@ def test_serves_follows_and_stops(documents: Path) -> None:
 
 
 def test_path_mode_serves_nocloud_at_its_root(documents: Path) -> None:
-    with serving("--instances", documents, "--listen", "127.0.0.1:0,identify=path") as server:
+    with serving("--instances", documents, "--listen", "127.0.0.1:0,identity=path") as server:
         assert b"instance-id" in server.get("/a-path-key-nobody-guesses/meta-data")[1]
         assert server.get("/a-path-key-nobody-guesses/vendor-data") == (200, b"")
         assert server.get("/a-path-key-nobody-guesses/latest/meta-data/instance-id")[0] == 200
@@ -196,9 +196,9 @@ def test_bad_02_check_reports_and_fails(documents: Path) -> None:
     ("arguments", "said"),
     [
         (("--listen", "localhost:80"), "not an IP address"),
-        (("--listen", "127.0.0.1:0,identify=guess"), "unknown mode"),
+        (("--listen", "127.0.0.1:0,identity=guess"), "unknown mode"),
         (("--listen", "127.0.0.1:0,colour=red"), "unknown option"),
-        (("--identify", "proxy"), "needs a shared secret"),
+        (("--identity", "proxy"), "needs a shared secret"),
         (("--rate-limit", "many"), "not a rate"),
         (("--vendor-data", "/nowhere.json"), "cannot be read"),
         (("--secret-file", "/nowhere"), "cannot be read"),

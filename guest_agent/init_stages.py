@@ -40,8 +40,11 @@ def local(boot: Boot) -> list[str]:
         _apply_network(boot, bring_up=False)
         return []
     _become(boot)
-    _name_early(boot)
-    _apply_network(boot, bring_up=False)
+    try:
+        _name_early(boot)
+        _apply_network(boot, bring_up=False)
+    finally:
+        boot.state.settle(boot.source.instance_id)
     if not _needs_network(boot.source):
         boot.machine.write(RUN_SKIP_NETWORK.path, "")
     if boot.source.dsmode != "local":
@@ -63,7 +66,10 @@ def network(boot: Boot) -> list[str]:
         LOG.debug("%s was completed in the local stage", boot.source.text)
         return []
     _become(boot)
-    _apply_network(boot, bring_up=not _is_activation_disabled(boot))
+    try:
+        _apply_network(boot, bring_up=not _is_activation_disabled(boot))
+    finally:
+        boot.state.settle(boot.source.instance_id)
     return _with_user_data(boot, NETWORK.event)
 
 

@@ -170,8 +170,9 @@ class State:
         return self.previous_instance_id() != instance_id
 
     def adopt(self, instance_id: str, datasource: str) -> bool:
-        """Become this instance: link, directories, id files. True when it is a new one.
+        """Become this instance: link, directories, what it was read from. True when it is a new one.
 
+        It counts as known only after `settle`: what a new instance needs once is done before that.
         `datasource` is its class and text form, `DataSourceNoCloud: DataSourceNoCloud [seed=/dev/vdb]`.
         """
         machine = self._machine
@@ -183,11 +184,15 @@ class State:
         before = (machine.read_text(f"{directory}/{DATASOURCE.path}") or "").strip() or datasource
         self._keep(f"{directory}/{DATASOURCE.path}", f"{datasource}\n")
         self._keep(DATA_PREVIOUS_DATASOURCE.path, f"{before}\n")
-        self._keep(DATA_INSTANCE_ID.path, f"{instance_id}\n")
         self._keep(RUN_INSTANCE_ID.path, f"{instance_id}\n")
-        if previous != instance_id or not machine.exists(DATA_PREVIOUS_INSTANCE_ID.path):
-            self._keep(DATA_PREVIOUS_INSTANCE_ID.path, f"{previous}\n")
         return previous != instance_id
+
+    def settle(self, instance_id: str) -> None:
+        """From now on this disk is this instance: a power cut before left it as new as it was."""
+        previous = self.previous_instance_id()
+        if previous != instance_id or not self._machine.exists(DATA_PREVIOUS_INSTANCE_ID.path):
+            self._keep(DATA_PREVIOUS_INSTANCE_ID.path, f"{previous}\n")
+        self._keep(DATA_INSTANCE_ID.path, f"{instance_id}\n")
 
     def _keep(self, path: str, text: str) -> None:
         """Write only what changed: a second boot writes nothing."""

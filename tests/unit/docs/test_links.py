@@ -1,0 +1,27 @@
+"""Every relative link in the documentation leads to a file that is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("fixtures/**/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    missing = [
+        target
+        for target in LINK.findall(text)
+        if "://" not in target and not (page.parent / target.partition("#")[0]).exists()
+    ]
+    assert missing == []
+
+
+def test_there_are_pages() -> None:
+    assert len(PAGES) > 20

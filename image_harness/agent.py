@@ -12,12 +12,28 @@ from image_harness.guest_python import DIST_PACKAGES, GuestPython
 
 # The tree that holds the packages side by side.
 SOURCES = Path(__file__).parents[1]
+# The agent's commands, units and settings: beside the packages in a source tree, in here where installed.
+PACKAGING = next(
+    (
+        path
+        for path in (SOURCES / "packaging" / "agent", Path(__file__).parent / "packaging")
+        if path.is_dir()
+    ),
+    SOURCES / "packaging" / "agent",
+)
 _PACKAGES = ("boot_stages", "guest_agent")
 _COMMANDS = {
-    "usr/bin/cloud-init": Path(__file__).parent / "commands" / "cloud-init",
+    "usr/bin/cloud-init": PACKAGING / "bin" / "cloud-init",
     "usr/lib/cloud-init/ds-identify": SOURCES / "guest_agent" / "ds-identify",
 }
-EXECUTABLE = frozenset(_COMMANDS)
+_UNITS = "usr/lib/systemd/system"
+_WANTED = "WantedBy=cloud-init.target"
+_PROGRAMS = {
+    "usr/lib/cloud-init/hand-over": PACKAGING / "systemd" / "hand-over",
+    "usr/lib/cloud-init/hook-hotplug": PACKAGING / "bin" / "hook-hotplug",
+    "usr/lib/systemd/system-generators/cloud-init-generator": PACKAGING / "systemd" / "cloud-init-generator",
+}
+EXECUTABLE = frozenset((*_COMMANDS, *_PROGRAMS))
 # Other names of the command, which tells them apart: path in the guest -> target.
 LINKS = {f"usr/bin/{name}": "cloud-init" for name in ("cloud-id", "cloud-init-per", "ds-identify")}
 
@@ -54,10 +70,38 @@ def _imported(path: Path, package: str) -> Iterator[str]:
         yield from (name.split(" as ")[0].strip(" ()") for name in (module or names).split(","))
 
 
+def systemd_files(family: str) -> dict[str, Path]:
+    """What a guest with systemd carries besides: units, generator, settings of its family (`debian`)."""
+    units = PACKAGING / "systemd"
+    found = {
+        f"{_UNITS}/{path.name}": path
+        for kind in ("service", "socket", "target")
+        for path in units.glob(f"*.{kind}")
+    }
+    drop_ins = {
+        f"{_UNITS}/{path.relative_to(units / family)}": path for path in (units / family).glob("*/*.conf")
+    }
+    return {
+        **found,
+        **drop_ins,
+        **_PROGRAMS,
+        "etc/cloud/cloud.cfg": PACKAGING / "cloud.cfg" / f"{family}.cfg",
+    }
+
+
+def systemd_links() -> dict[str, str]:
+    """The links that `systemctl enable` would make for the units that cloud-init.target wants."""
+    wanted = [unit for unit in (PACKAGING / "systemd").glob("*.service") if _WANTED in unit.read_text()]
+    return {
+        f"etc/systemd/system/cloud-init.target.wants/{unit.name}": f"/{_UNITS}/{unit.name}" for unit in wanted
+    }
+
+
 def digest() -> str:
     """Changes when any file of the agent does; 16 hexadecimal digits."""
     whole = hashlib.sha256()
-    for name, path in files():
+    units = ((path.name, path) for path in sorted(PACKAGING.rglob("*")) if path.is_file())
+    for name, path in (*files(), *units):
         whole.update(f"{name}\0{path.stat().st_size}\0".encode() + path.read_bytes())
     return whole.hexdigest()[:16]
 

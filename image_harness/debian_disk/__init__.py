@@ -1,5 +1,5 @@
 """Debian with systemd on a disk: bootstrapped from packages, the agent with its units put in without booting.
 
 `recipe` says which packages and settings; `base` bootstraps a release into a file system; `build` adds the
-agent. `root/` holds the files that are ours: units, generator, cloud.cfg.
+agent. `root/` holds what is this image's own; units and settings are the agent's.
 """

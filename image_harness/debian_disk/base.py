@@ -17,7 +17,6 @@ from image_harness.guest_python import LIBRARIES
 
 OWN_FILES = Path(__file__).parent / "root"
 PACKER = Path(__file__).parent / "pack.py"
-EXECUTABLE = ("usr/lib/systemd/system-generators/",)
 _BOOTSTRAP_S = 1200.0
 # What is kept of the root beside the file system: the kernel, and enough of Python to compile the agent.
 _PYTHON = re.compile(
@@ -52,7 +51,6 @@ def make_file_system(tar: Path, work: Path, out: Path) -> None:
     settings = {
         "files": names,
         "sources": [str(path) for path in files],
-        "modes": ["755" if name.startswith(EXECUTABLE) else "644" for name in names],
         "masked": recipe.MASKED,
         "enabled": [f"{target}/{unit}" for target, units in recipe.ENABLED.items() for unit in units],
         "emptied": recipe.EMPTIED,

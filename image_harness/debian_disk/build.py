@@ -9,6 +9,8 @@ from image_harness import agent, cache, guest_python, layers, programs
 from image_harness.debian_disk import base, inject, recipe
 from image_harness.layers import Say
 
+FAMILY = "debian"
+
 
 def plan(release: recipe.Release) -> layers.Plan:
     """The plan of the image of one release."""
@@ -45,10 +47,13 @@ def _add_agent(base_directory: Path, image: Path) -> None:
     python = guest_python.GuestPython(base_directory / "root", "python3")
     with cache.scratch() as work:
         agent.lay_out(work, python)
-        found = sorted(path for path in work.rglob("*") if path.is_file())
+        files = {
+            path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()
+        }
+        files |= agent.systemd_files(FAMILY)
         inject.inject(
             disk,
-            {f"/{path.relative_to(work).as_posix()}": path for path in found},
-            {f"/{path}": target for path, target in agent.LINKS.items()},
-            frozenset(f"/{path}" for path in agent.EXECUTABLE),
+            {f"/{name}": path for name, path in files.items()},
+            {f"/{name}": target for name, target in {**agent.LINKS, **agent.systemd_links()}.items()},
+            frozenset(f"/{name}" for name in agent.EXECUTABLE),
         )

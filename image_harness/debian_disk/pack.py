@@ -34,11 +34,11 @@ def main(tar: str, work: str, out: str, size: str) -> None:
 
 
 def _own_files(root: Path, settings: dict[str, list[str]]) -> None:
-    for name, source, mode in zip(settings["files"], settings["sources"], settings["modes"], strict=True):
+    for name, source in zip(settings["files"], settings["sources"], strict=True):
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-        target.chmod(int(mode, 8))
+        target.chmod(0o644)
 
 
 def _units(root: Path, settings: dict[str, list[str]]) -> None:

@@ -34,10 +34,6 @@ MASKED = (
 ENABLED = {
     "multi-user.target.wants": ("systemd-networkd.service",),
     "sysinit.target.wants": ("systemd-resolved.service",),
-    "cloud-init.target.wants": (
-        "cloud-init-main.service", "cloud-init-local.service", "cloud-init-network.service",
-        "cloud-config.service", "cloud-final.service",
-    ),
 }  # fmt: skip
 
 # Files that every machine must make for itself: they are emptied or removed.

@@ -138,12 +138,21 @@ def _check(config: Config, form: str) -> int:
 def _serve(config: Config, arguments: argparse.Namespace) -> int:
     from metadata_server import workers
 
+    def ready(addresses: tuple[str, ...]) -> None:
+        if arguments.format == "json":
+            output.print_json({"listening": list(addresses), "workers": arguments.workers})
+        else:
+            print(f"listening on {', '.join(addresses)}")
+        sys.stdout.flush()
+
     if arguments.workers == 1:
-        return _work(config, arguments, 0)
-    return workers.run(arguments.workers, lambda number: _work(config, arguments, number))
+        return _work(config, arguments, 0, ready)
+    return workers.run(arguments.workers, lambda number, tell: _work(config, arguments, number, tell), ready)
 
 
-def _work(config: Config, arguments: argparse.Namespace, number: int) -> int:
+def _work(
+    config: Config, arguments: argparse.Namespace, number: int, ready: Callable[[tuple[str, ...]], None]
+) -> int:
     from dataclasses import replace
 
     from instance_metadata.errors import InvalidInstance
@@ -152,13 +161,6 @@ def _work(config: Config, arguments: argparse.Namespace, number: int) -> int:
 
     if config.admin is not None and arguments.workers > 1:
         config = replace(config, admin=f"{config.admin}.{number + 1}")
-
-    def ready(addresses: tuple[str, ...]) -> None:
-        if arguments.format == "json":
-            output.print_json({"listening": list(addresses), "worker": number})
-        else:
-            print(f"listening on {', '.join(addresses)}")
-        sys.stdout.flush()
 
     async def serve() -> None:
         await Service(config).run(ready)

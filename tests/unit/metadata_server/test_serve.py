@@ -39,21 +39,16 @@ class Serving:
 
 
 @contextlib.contextmanager
-def serving(
-    *arguments: str | Path, fds: tuple[int, ...] = (), lines: int = 1, **environment: str
-) -> Iterator[Serving]:
+def serving(*arguments: str | Path, **environment: str) -> Iterator[Serving]:
     command = (*COMMAND, "serve", "--format", "json", *map(str, arguments))
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, pass_fds=fds, env={**os.environ, **environment}
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
     assert process.stdout is not None
     try:
-        for _ in range(lines):
-            text = ""
-            while not text.endswith("}\n"):
-                line = process.stdout.readline()
-                assert line, "the server ended before it was ready"
-                text += line
+        text = ""
+        while not text.endswith("}\n"):
+            line = process.stdout.readline()
+            assert line, "the server ended before it was ready"
+            text += line
         yield Serving(process, json.loads(text)["listening"][0])
     finally:
         process.terminate()
@@ -109,7 +104,7 @@ def test_path_mode_serves_nocloud_at_its_root(documents: Path) -> None:
 def test_workers_share_the_address(documents: Path) -> None:
     port = free_port()
     arguments = ("--instances", documents, "--listen", f"127.0.0.1:{port}", "--workers", "2")
-    with serving(*arguments, lines=2) as server:
+    with serving(*arguments) as server:
         assert [name_of(server) for _ in range(20)] == ["first"] * 20
         token_free = {server.get("/latest/meta-data/instance-id") for _ in range(20)}
         assert len(token_free) == 1
@@ -121,6 +116,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_worker_that_cannot_start_ends_all(documents: Path) -> None:
+    taken = socket.create_server(("127.0.0.1", 0))
+    address = f"127.0.0.1:{taken.getsockname()[1]}"
+    with taken:
+        done = run("serve", "--instances", documents, "--listen", address, "--workers", "2")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert address in done.stderr
 
 
 def test_sockets_of_systemd_are_used(documents: Path) -> None:

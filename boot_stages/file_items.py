@@ -182,7 +182,10 @@ def decode(content: bytes, encoding: str) -> bytes:
     """The bytes that an encoded content stands for. Raises ValueError or zlib.error when it is not that."""
     steps = () if _unknown_encoding(encoding) else _steps(encoding)
     if any(step in _BASE64 for step in steps):
-        content = base64.b64decode(b"".join(content.split()), validate=True)
+        try:
+            content = base64.b64decode(b"".join(content.split()), validate=True)
+        except ValueError as error:  # worded differently by each Python
+            raise ValueError("its letters or its length are not base64's") from error
     if any(step in _GZIP for step in steps):
         content = gunzip(content)
     return content

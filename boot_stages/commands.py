@@ -284,6 +284,8 @@ def _become(program: str, command: Command, root: str, pipes: tuple[int, int, in
 
 def find_program(root: str, name: str) -> str | None:
     """The first executable file of that name in the search path, as seen from inside the root."""
+    if "\0" in name or not name:
+        return None
     candidates = [name] if name.startswith("/") else [f"{directory}/{name}" for directory in SEARCH]
     for candidate in candidates:
         path = below(root, candidate)

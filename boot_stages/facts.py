@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from boot_stages.distros import Distro
 
 READ_LIMIT = 16 * 1024 * 1024
+NOWHERE = "/dev/null/nowhere"
 
 
 class Account(Value):
@@ -127,10 +128,17 @@ class Facts:
         """Where this instance's own files are."""
         return f"/var/lib/cloud/instances/{instance_directory_name(self.cloud.instance_id)}"
 
+    def _place(self, path: str) -> str:
+        """Where a guest path is on this machine; a path that can be none leads to nothing."""
+        try:
+            return below(self.root, path)
+        except OSError:
+            return NOWHERE
+
     def read_bytes(self, path: str) -> bytes | None:
         """The first 16 MiB of a regular file, or None when there is none or it cannot be read."""
         try:
-            descriptor = os.open(below(self.root, path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = os.open(self._place(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return None
         try:
@@ -146,36 +154,36 @@ class Facts:
 
     def exists(self, path: str) -> bool:
         """Whether there is anything at a path, a dangling link included."""
-        return os.path.lexists(self.root.rstrip("/") + path) or os.path.exists(below(self.root, path))
+        return os.path.lexists(self.root.rstrip("/") + path) or os.path.exists(self._place(path))
 
     def is_file(self, path: str) -> bool:
         """Whether a path leads to a regular file."""
-        return os.path.isfile(below(self.root, path))
+        return os.path.isfile(self._place(path))
 
     def is_character_device(self, path: str) -> bool:
         """Whether a path leads to a character device."""
         try:
-            return stat.S_ISCHR(os.stat(below(self.root, path)).st_mode)
+            return stat.S_ISCHR(os.stat(self._place(path)).st_mode)
         except OSError:
             return False
 
     def is_directory(self, path: str) -> bool:
         """Whether a path leads to a directory."""
-        return os.path.isdir(below(self.root, path))
+        return os.path.isdir(self._place(path))
 
     def is_executable(self, path: str) -> bool:
         """Whether a path leads to a regular file that its owner may execute."""
         try:
-            found = os.stat(below(self.root, path))
+            found = os.stat(self._place(path))
         except OSError:
             return False
-        return os.path.isfile(below(self.root, path)) and bool(found.st_mode & 0o100)
+        return os.path.isfile(self._place(path)) and bool(found.st_mode & 0o100)
 
     def link_target(self, path: str) -> str | None:
         """Where a symbolic link points, or None."""
         head, _, last = path.rpartition("/")
         try:
-            return os.readlink(f"{below(self.root, head or '/').rstrip('/')}/{last}")
+            return os.readlink(f"{self._place(head or '/').rstrip('/')}/{last}")
         except OSError:
             return None
 
@@ -183,22 +191,20 @@ class Facts:
         """The guest path that a path leads to, all links followed."""
         if self.root == "/":
             return os.path.realpath(path)
-        try:
-            return below(self.root, path)[len(self.root) :] or "/"
-        except OSError:
-            return path
+        place = self._place(path)
+        return path if place == NOWHERE else place[len(self.root) :] or "/"
 
     def mode(self, path: str) -> int | None:
         """The permission bits of a path, or None."""
         try:
-            return os.stat(below(self.root, path)).st_mode & 0o7777
+            return os.stat(self._place(path)).st_mode & 0o7777
         except OSError:
             return None
 
     def owner(self, path: str) -> tuple[int, int] | None:
         """The user and group number of a path, or None."""
         try:
-            found = os.stat(below(self.root, path))
+            found = os.stat(self._place(path))
         except OSError:
             return None
         return found.st_uid, found.st_gid
@@ -208,7 +214,7 @@ class Facts:
         while path != "/" and not self.exists(path):
             path = path.rpartition("/")[0] or "/"
         try:
-            found = os.statvfs(below(self.root, path))
+            found = os.statvfs(self._place(path))
         except OSError:
             return 0
         return found.f_frsize * found.f_bfree
@@ -216,7 +222,7 @@ class Facts:
     def names_in(self, path: str) -> tuple[str, ...]:
         """The sorted names in a directory; none when it is absent."""
         try:
-            return tuple(sorted(os.listdir(below(self.root, path))))
+            return tuple(sorted(os.listdir(self._place(path))))
         except OSError:
             return ()
 

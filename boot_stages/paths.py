@@ -7,6 +7,7 @@ ordinary user could have planted is refused (GA-W02, GA-W03).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -20,6 +21,8 @@ def below(root: str, path: str) -> str:
 
     The last step may be missing. Raises OSError (ELOOP) where links go round in circles.
     """
+    if "\0" in path:
+        raise OSError(errno.EINVAL, "a path holds no NUL byte", path)
     if root == "/":
         return path
     resolved = ""

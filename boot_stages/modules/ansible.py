@@ -151,7 +151,7 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     galaxy = keys.galaxy.actions if keys.galaxy is not None else ()
     return (
         *_install(keys, facts),
-        *(_as_user(argv, keys) for argv in galaxy),
+        *(_as_user(argv, keys) for argv in galaxy if argv),
         *(_as_user(_pull_argv(pull), keys) for pull in keys.pull),
         *(_controller(keys.setup_controller, keys) if keys.setup_controller is not None else ()),
     )

@@ -94,7 +94,7 @@ def _wanted(config: Config, kept: list[str], facts: Facts) -> list[tuple[str, ..
     defaults = _defaults(config, facts)
     present = {line.split()[0] for line in kept if line.split()}
     entries: list[tuple[str | None, ...]] = []
-    for each in config.mounts:
+    for each in filter(None, config.mounts):
         start = each[0] or ""
         device = _device(start, facts)
         first = device if device is not None and device not in present else start

@@ -56,6 +56,8 @@ def local(boot: Boot) -> list[str]:
 def network(boot: Boot) -> list[str]:
     """The network stage; its errors."""
     _bring_up_what_waits(boot)
+    _wait_for_network(boot)
+    _show_network(boot)
     if boot.source is None:
         boot.source = _find(boot, NETWORK.key, trusts_cache=True)
     if boot.source is None:
@@ -274,6 +276,22 @@ def _bring_up_what_waits(boot: Boot) -> None:
         return
     network_apply.run(boot.machine, applied.commands)
     boot.applied_network = applied.replace(commands=())
+
+
+def _wait_for_network(boot: Boot) -> None:
+    """Wait for the network where user data may need it, and where there is a program that waits."""
+    from guest_agent import network_apply
+
+    if not boot.machine.exists(RUN_SKIP_NETWORK.path):
+        network_apply.wait_online(boot.machine, boot.config, boot.distro().name)
+
+
+def _show_network(boot: Boot) -> None:
+    """Tell the people at the console which addresses there are."""
+    from guest_agent import net_info
+
+    for line in net_info.tables(boot.machine):
+        boot.machine.output.say(line)
 
 
 def _needs_network(source: SourceData) -> bool:

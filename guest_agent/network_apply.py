@@ -431,6 +431,19 @@ def _activation(activator: str, model: Network) -> tuple[tuple[str, ...], ...]:
     return choose.activation(activator, model)
 
 
+def wait_online(machine: Machine, config: Mapping[str, object], distro: str) -> None:
+    """Run what the network of this machine offers to wait with; nothing without systemd."""
+    if not machine.exists("/run/systemd/system"):
+        return
+    from guest_agent.network import choose, distros
+
+    available = choose.available(_view(machine, distro))
+    wanted = _order(config, "activators") or distros.profile(distro).activators
+    activator = choose.activator(available, wanted)
+    if activator:
+        run(machine, choose.wait_online(activator, has_networkmanager_unit=_has_networkmanager(machine)))
+
+
 def run(machine: Machine, commands: Iterable[tuple[str, ...]]) -> None:
     """Run commands of the network; a failing one is a WARNING, the boot goes on."""
     for argv in commands:

@@ -54,6 +54,6 @@ def test_a_second_boot_imports_no_network_model(root: Root) -> None:
     first = _modules(root)
     root.reboot()
     second = _modules(root)
-    assert len(second) <= 145
+    assert len(second) <= 150
     assert len(first) <= 180
     assert "guest_agent.network.model" not in second

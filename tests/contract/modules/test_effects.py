@@ -7,6 +7,7 @@ plans nothing. Scripts are opaque: their effect is in their own hands.
 
 import json
 import re
+import socket
 import stat
 import subprocess
 from collections.abc import Callable
@@ -122,3 +123,22 @@ def test_passwords_are_set_expired_and_shown_once(guest_root: Path, boot: Boot) 
     assert "hunter2" not in json.dumps(
         {name: result[name] for name in ("planned", "done", "errors", "console")}
     )
+
+
+def test_known_packages_are_installed_and_unknown_ones_named(
+    guest_root: Path, tmp_path: Path, boot: Boot
+) -> None:
+    try:
+        socket.getaddrinfo("deb.debian.org", 80)
+    except OSError as error:
+        pytest.skip(f"Debian's archive cannot be reached: {error}")
+    (guest_root / "etc/resolv.conf").write_text(Path("/etc/resolv.conf").read_text())
+    config = tmp_path / "packages.yaml"
+    config.write_text('packages: [hello, no-such-package]\nruncmd: ["false", "hello > /srv/said"]\n')
+    result = boot(guest_root, config)
+    missing = "these packages could not be installed: no-such-package"
+    assert result["errors"] == {
+        "package_update_upgrade_install": f"ModuleFailed('{missing}')",
+        "scripts_user": "ModuleFailed('Runparts: 1 failures (runcmd) in 1 attempted commands')",
+    }
+    assert (guest_root / "srv/said").read_text() == "Hello, world!\n"

@@ -23,9 +23,10 @@ from spawner.errors import Conflict, NotEnough, NoValidHost, SpawnerError
 from spawner.states import ACTIONS, PowerState, TaskState, VmState, why_refused
 from spawner.store import events, servers
 from spawner.store.engine import Store
-from spawner.store.servers import Server
+from spawner.store.servers import Flavor, Server
 from spawner.store.tables import ACTIONS as ACTION_ROWS
 from spawner.store.tables import HOSTS, SERVER_GROUPS
+from spawner.work import WORK, Work, after_resize, revert_resize
 
 LOG = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
@@ -284,10 +285,12 @@ class Conductor:
             terminated_at=self._clock(),
         )
 
-    async def act(self, server_id: str, name: str, caller: Caller, **changes: object) -> None:
-        """Accept an action of `states.ACTIONS`; `changes` are fields that it sets on the server.
+    async def act(
+        self, server_id: str, name: str, caller: Caller, work: Work | None = None, **changes: object
+    ) -> None:
+        """Accept an action of `states.ACTIONS`: `work`, or what the table `WORK` has for it.
 
-        Raises NotFound, Conflict with Nova's words.
+        `changes` are fields that it sets on the server. Raises NotFound, Conflict with Nova's words.
         """
         action = ACTIONS[name]
         async with self._store.write() as connection:
@@ -299,19 +302,49 @@ class Conductor:
             await self._begin_action(connection, server_id, name, caller)
             await self._tell(connection, server, f"{action.notification}.start")
             server = await servers.get(connection, server_id)
-        self._work(server_id, self._act(server, name))
+        self._work(server_id, self._act(server, name, work or WORK[name]))
+
+    async def resize(self, server_id: str, flavor: Flavor, caller: Caller) -> None:
+        """Accept a resize on the server's own host: what both flavors need is held until it is confirmed.
+
+        Raises NotFound, Conflict, NotEnough.
+        """
+        async with self._store.read() as connection:
+            server = await servers.get(connection, server_id)
+        await self._hold(server, _larger(server.flavor.resources(), flavor.resources()))
+        await self.act(server_id, "resize", caller, flavor=flavor, old_flavor=server.flavor)
+
+    async def confirm_resize(self, server_id: str, caller: Caller) -> None:
+        """Keep the new flavor. Raises NotFound, Conflict."""
+        async with self._store.read() as connection:
+            server = await servers.get(connection, server_id)
+        await self.act(server_id, "confirm-resize", caller, after_resize(server), old_flavor=None)
+        await self._hold(server, server.flavor.resources())
+
+    async def revert_resize(self, server_id: str, caller: Caller) -> None:
+        """Go back to the old flavor. Raises NotFound, Conflict."""
+        async with self._store.read() as connection:
+            server = await servers.get(connection, server_id)
+        old = server.old_flavor or server.flavor
+        await self.act(server_id, "revert-resize", caller, revert_resize(server), flavor=old, old_flavor=None)
+        await self._hold(server, old.resources())
+
+    async def _hold(self, server: Server, resources: Mapping[str, int]) -> None:
+        """Change what a placed server has of its host. Raises NotEnough."""
+        async with self._store.write() as connection:
+            provider = await self._provider(connection, server.host or "")
+            await placement.claim(connection, server.id, provider, resources)
 
     def console_output(self, server: Server) -> bytes:
         """What a server's serial console kept; nothing where it is on no node of ours."""
         node = self._nodes.get(server.host or "")
         return node.console_output(server.id) if node is not None else b""
 
-    async def _act(self, server: Server, name: str) -> None:
-        work, vm_state, power_state = _WORK[name]
+    async def _act(self, server: Server, name: str, work: Work) -> None:
         notification = ACTIONS[name].notification
         node = self._nodes[server.host or ""]
         try:
-            await work(node, server)
+            await work.do(node, server)
         except SpawnerError as error:
             fault = {"code": 500, "message": str(error), "details": "", "created": self._clock()}
             await self._finish(
@@ -323,7 +356,11 @@ class Conductor:
             )
             return
         await self._finish(
-            server.id, f"{notification}.end", vm_state=vm_state, power_state=power_state, fault=None
+            server.id,
+            f"{notification}.end",
+            vm_state=work.vm_state or server.vm_state,
+            power_state=server.power_state if work.power_state is None else work.power_state,
+            fault=None,
         )
 
     # --- after a restart --------------------------------------------------------------------------------
@@ -464,27 +501,15 @@ class Conductor:
         await events.record(connection, self._clock(), kind, server.id, server.project_id, payload)
 
 
+def _larger(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    """The larger amount of each resource class."""
+    return {name: max(first.get(name, 0), second.get(name, 0)) for name in {*first, *second}}
+
+
 _STATE_OF_POWER = {
     None: VmState.STOPPED,
     PowerState.RUNNING: VmState.ACTIVE,
     PowerState.PAUSED: VmState.PAUSED,
     PowerState.SHUTDOWN: VmState.STOPPED,
     PowerState.CRASHED: VmState.STOPPED,
-}
-
-_Work = Callable[[ComputeNode, Server], Awaitable[None]]
-
-# Action -> what the node is asked, and what the server is afterwards.
-_WORK: dict[str, tuple[_Work, VmState, PowerState]] = {
-    "stop": (lambda node, server: node.power_off(server.id), VmState.STOPPED, PowerState.SHUTDOWN),
-    "start": (lambda node, server: node.power_on(server), VmState.ACTIVE, PowerState.RUNNING),
-    "reboot": (lambda node, server: node.reboot(server, hard=False), VmState.ACTIVE, PowerState.RUNNING),
-    "hard-reboot": (
-        lambda node, server: node.reboot(server, hard=True),
-        VmState.ACTIVE,
-        PowerState.RUNNING,
-    ),
-    "pause": (lambda node, server: node.pause(server.id), VmState.PAUSED, PowerState.PAUSED),
-    "unpause": (lambda node, server: node.unpause(server.id), VmState.ACTIVE, PowerState.RUNNING),
-    "rebuild": (lambda node, server: node.rebuild(server), VmState.ACTIVE, PowerState.RUNNING),
 }

@@ -28,6 +28,7 @@ ALLOWED = {
 OPAQUE = ("aki", "ari", "ami")
 HASH_ALGORITHM = "sha512"
 SIZE_LIMIT = 64 * 1024**3
+CHUNK_BYTES = 1 << 20
 
 
 class ImageRefused(SpawnerError):
@@ -60,7 +61,7 @@ class ImageFiles:
 
     async def receive(self, image_id: str, disk_format: str, chunks: AsyncIterator[bytes]) -> Upload:
         """Take an image's bytes: all of them or none. Raises ImageRefused, OSError."""
-        partial = self._directory / f".{image_id}.part"
+        partial = self.partial(image_id)
         md5 = hashlib.md5(usedforsecurity=False)
         digest = hashlib.new(HASH_ALGORITHM)
         size = 0
@@ -80,6 +81,23 @@ class ImageFiles:
             partial.replace(self.path(image_id))
         finally:
             partial.unlink(missing_ok=True)
+        return Upload(size, virtual_size, md5.hexdigest(), digest.hexdigest())
+
+    def partial(self, image_id: str) -> Path:
+        """Where bytes may be written that shall become an image's."""
+        return self._directory / f".{image_id}.part"
+
+    def adopt(self, image_id: str, disk_format: str) -> Upload:
+        """Take the bytes in `partial` as the image's. Raises ImageRefused, OSError."""
+        partial = self.partial(image_id)
+        md5, digest = hashlib.md5(usedforsecurity=False), hashlib.new(HASH_ALGORITHM)
+        with partial.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                md5.update(chunk)
+                digest.update(chunk)
+        virtual_size = inspect(partial, disk_format)
+        size = partial.stat().st_size
+        partial.replace(self.path(image_id))
         return Upload(size, virtual_size, md5.hexdigest(), digest.hexdigest())
 
     def remove(self, image_id: str) -> None:

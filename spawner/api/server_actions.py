@@ -11,6 +11,7 @@ from spawner.api import new_server, views
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import MICROVERSION, answer, caller
+from spawner.snapshots import snapshot
 from spawner.store import servers
 from spawner.store.servers import Server
 
@@ -54,6 +55,33 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
         document = views.detail(changed, cloud, request[MICROVERSION])
         return answer({"server": document}, 202)
 
+    async def resize(request: web.Request, server: Server, body: Any) -> web.Response:
+        wanted = str(body.get("flavorRef", "")) if isinstance(body, dict) else ""
+        async with cloud.store.read() as connection:
+            flavor = await new_server.flavor_of(connection, wanted)
+        if flavor.id == server.flavor.id:
+            raise Fault(400, "When resizing, instances must change flavor!")
+        await cloud.conductor.resize(server.id, flavor, caller(request))
+        return web.Response(status=202)
+
+    async def confirm_resize(request: web.Request, server: Server, _body: object) -> web.Response:
+        await cloud.conductor.confirm_resize(server.id, caller(request))
+        return web.Response(status=204)
+
+    async def revert_resize(request: web.Request, server: Server, _body: object) -> web.Response:
+        await cloud.conductor.revert_resize(server.id, caller(request))
+        return web.Response(status=202)
+
+    async def create_image(request: web.Request, server: Server, body: Any) -> web.Response:
+        name = body.get("name") if isinstance(body, dict) else None
+        if not isinstance(name, str) or not name.strip():
+            raise Fault(400, "Invalid input for field/attribute createImage. 'name' is a required property")
+        metadata = {str(key): str(value) for key, value in (body.get("metadata") or {}).items()}
+        image_id = await snapshot(cloud, server, name, metadata, caller(request))
+        if request[MICROVERSION] >= (2, 45):
+            return answer({"image_id": image_id}, 202)
+        return web.Response(status=202, headers={"Location": f"{cloud.url}/image/v2/images/{image_id}"})
+
     async def lock(_request: web.Request, server: Server, body: Any) -> web.Response:
         reason = body.get("locked_reason") if isinstance(body, dict) else None
         async with cloud.store.write() as connection:
@@ -77,6 +105,10 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
         "reboot": reboot,
         "rebuild": rebuild,
         "os-getConsoleOutput": console,
+        "resize": resize,
+        "confirmResize": confirm_resize,
+        "revertResize": revert_resize,
+        "createImage": create_image,
         "lock": lock,
         "unlock": unlock,
         "forceDelete": delete,

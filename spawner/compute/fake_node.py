@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from pathlib import Path
 
 from spawner.compute.node import OnEnd, OnReport
 from spawner.errors import SpawnerError
 from spawner.placement import DISK_GB, MEMORY_MB, VCPU, Inventory
 from spawner.states import PowerState
 from spawner.store.servers import Server
+
+# The header of a 1 MiB qcow2 disk, version 3, without a base.
+EMPTY_QCOW2 = (
+    b"QFI\xfb"
+    + (3).to_bytes(4)
+    + bytes(12)
+    + (16).to_bytes(4)
+    + (1 << 20).to_bytes(8)
+    + bytes(68)
+    + (104).to_bytes(4)
+).ljust(65536, b"\0")
 
 
 class FakeNodeFailed(SpawnerError):
@@ -80,6 +92,16 @@ class FakeNode:
     async def rebuild(self, server: Server) -> None:
         """Note it as running."""
         self._set(server.id, PowerState.RUNNING)
+
+    async def resize(self, server: Server) -> None:
+        """A guest that runs goes on running."""
+        self._set(server.id, self.guests[server.id])
+
+    async def snapshot(self, server: Server, target: Path) -> None:
+        """An empty qcow2 disk."""
+        if server.id not in self.guests:
+            raise FakeNodeFailed(f"there is no guest {server.id}")
+        await asyncio.to_thread(target.write_bytes, EMPTY_QCOW2)
 
     async def running(self) -> Mapping[str, PowerState]:
         """What was noted."""

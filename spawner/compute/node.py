@@ -6,6 +6,7 @@ Each method is safe to repeat: the conductor may have been killed between asking
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from spawner.compute.agent_events import AgentEvent
@@ -64,6 +65,12 @@ class ComputeNode(Protocol):
 
     async def rebuild(self, server: Server) -> None:
         """A new disk from the server's image, and a start."""
+
+    async def resize(self, server: Server) -> None:
+        """The server's flavor has changed: a guest that runs is restarted with it, its disk grown."""
+
+    async def snapshot(self, server: Server, target: Path) -> None:
+        """The server's disk as one qcow2 file without a base; a guest that runs is paused meanwhile."""
 
     async def running(self) -> Mapping[str, PowerState]:
         """Every guest on this host, with its power state; what it once ran and forgot is not among them."""

@@ -170,6 +170,29 @@ class QemuNode:
         await self.destroy(server.id)
         await self.spawn(server)
 
+    async def resize(self, server: Server) -> None:
+        """Restart a guest that runs with its new flavor; the disk grows, it never shrinks."""
+        was_running = server.id in self._running
+        await self._end(server.id, grace_s=POWER_OFF_GRACE_S)
+        if server.flavor.disk_gib:
+            own = self._directory / server.id / "root.qcow2"
+            with contextlib.suppress(QemuFailed):  # smaller than it is: qemu-img refuses, and that is right
+                await _qemu_img("resize", "-q", "-f", "qcow2", str(own), f"{server.flavor.disk_gib}G")
+        if was_running:
+            await self._start(server)
+
+    async def snapshot(self, server: Server, target: Path) -> None:
+        """The disk with its base in one file, as a power cut at this moment would leave it."""
+        own = self._directory / server.id / "root.qcow2"
+        guest = self._running.get(server.id)
+        if guest is not None and not guest.paused:
+            await guest.vm.execute("stop")
+        try:
+            await _qemu_img("convert", "-q", "-U", "-f", "qcow2", "-O", "qcow2", str(own), str(target))
+        finally:
+            if guest is not None and not guest.paused:
+                await guest.vm.execute("cont")
+
     async def close(self) -> None:
         """End every guest; their disks stay."""
         await asyncio.gather(*(self._end(server_id, grace_s=0) for server_id in list(self._running)))

@@ -102,6 +102,19 @@ run ok "" server set web-1 --property c=d --name web-one
 run ok "c='d'" server show web-one
 run ok "" server unset web-one --property c
 run ok "" server rebuild --image cirros --wait web-one
+run ok queued server image create --name snap web-one
+sleep 1
+run ok snapshot image show snap
+run ok "" image delete snap
+run ok "" server resize --flavor m1.tiny --wait web-one
+run ok VERIFY_RESIZE server show web-one
+run ok "" server resize confirm web-one
+sleep 1
+run ok m1.tiny server show web-one
+run ok "" server resize --flavor m1.small --wait web-one
+run ok "" server resize revert web-one
+sleep 1
+run ok m1.tiny server show web-one
 run ok create server event list web-one
 run ok "" port create late --network back
 run no "in use" image delete cirros

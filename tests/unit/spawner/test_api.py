@@ -346,6 +346,20 @@ async def test_over_quota_is_a_403_with_figures(admin: Api) -> None:
     )
 
 
+async def test_a_snapshot_becomes_an_active_image(cloud: Cloud, member: Api) -> None:
+    server = await _server(member, await _image(member, hw_disk_bus="virtio"))
+    await cloud.conductor.settled()
+    action = {"createImage": {"name": "snap", "metadata": {"why": "test"}}}
+    status, made = await member.call("POST", f"/compute/v2.1/servers/{server}/action", action, "2.45")
+    assert status == 202
+    await cloud.conductor.settled()
+    image = (await member.call("GET", f"/image/v2/images/{made['image_id']}"))[1]
+    assert (image["status"], image["disk_format"], image["virtual_size"]) == ("active", "qcow2", 1 << 20)
+    assert (image["hw_disk_bus"], image["why"], image["instance_uuid"]) == ("virtio", "test", server)
+    shown = (await member.call("GET", f"/compute/v2.1/servers/{server}"))[1]["server"]
+    assert (shown["status"], shown["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
+
+
 async def test_events_tell_what_happened_and_explain_makes_nothing(cloud: Cloud, member: Api) -> None:
     image = await _image(member)
     form = {"name": "web", "imageRef": image, "flavorRef": "1", "networks": "none"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from spawner import placement
 from spawner.compute.fake_node import FakeNode
 from spawner.conductor import Caller, Conductor
-from spawner.errors import Conflict, NotFound
+from spawner.errors import Conflict, NotEnough, NotFound
 from spawner.states import PowerState, TaskState, VmState
 from spawner.store import events, servers
 from spawner.store.engine import Store, open_store
@@ -161,6 +161,46 @@ async def test_actions_end_in_their_state(store: Store, action: str, status: str
     await conductor.settled()
     after = await _get(store, server.id)
     assert (after.status, after.power_state, node.guests[server.id]) == (status, power, power)
+
+
+async def test_a_resize_holds_both_until_it_is_confirmed_or_reverted(store: Store) -> None:
+    conductor = _conductor(store, FakeNode("host-1"))
+    await conductor.start()
+    server = await conductor.create(_server(), _caller())
+    await conductor.settled()
+    larger = Flavor("9", "m9.larger", vcpus=2, ram_mib=1024, disk_gib=1)
+
+    async def held() -> Mapping[str, int]:
+        async with store.read() as connection:
+            return (await placement.providers(connection))[0].used
+
+    await conductor.resize(server.id, larger, _caller())
+    await conductor.settled()
+    after = await _get(store, server.id)
+    assert (after.status, after.flavor, after.old_flavor) == ("VERIFY_RESIZE", larger, TINY)
+    assert await held() == larger.resources()
+    await conductor.revert_resize(server.id, _caller())
+    await conductor.settled()
+    after = await _get(store, server.id)
+    assert (after.status, after.flavor, after.old_flavor) == ("ACTIVE", TINY, None)
+    assert await held() == TINY.resources()
+    await conductor.resize(server.id, larger, _caller())
+    await conductor.settled()
+    await conductor.confirm_resize(server.id, _caller())
+    await conductor.settled()
+    after = await _get(store, server.id)
+    assert (after.status, after.flavor, after.old_flavor) == ("ACTIVE", larger, None)
+    assert await held() == larger.resources()
+
+
+async def test_a_resize_that_the_host_cannot_hold_is_refused_and_changes_nothing(store: Store) -> None:
+    conductor = _conductor(store, FakeNode("host-1", memory_mib=2048))
+    await conductor.start()
+    server = await conductor.create(_server(), _caller())
+    await conductor.settled()
+    with pytest.raises(NotEnough):
+        await conductor.resize(server.id, Flavor("9", "huge", 1, 8192, 1), _caller())
+    assert (await _get(store, server.id)).flavor == TINY
 
 
 async def test_what_the_state_does_not_allow_is_refused_in_novas_words(store: Store) -> None:

@@ -1,0 +1,55 @@
+"""What the conductor asks of a node for each action, and what the server is afterwards: one table."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from spawner.compute.node import ComputeNode
+from spawner.states import PowerState, VmState
+from spawner.store.servers import Server
+
+
+@dataclass(frozen=True)
+class Work:
+    """`do` is asked of the server's node; the states are the server's afterwards, None: as they were."""
+
+    do: Callable[[ComputeNode, Server], Awaitable[None]]
+    vm_state: VmState | None = None
+    power_state: PowerState | None = None
+
+
+def snapshot_into(target: Path) -> Work:
+    """The server's disk as one image file; the server stays what it is."""
+    return Work(lambda node, server: node.snapshot(server, target))
+
+
+async def _nothing(_node: ComputeNode, _server: Server) -> None:
+    """Only the state changes."""
+
+
+def after_resize(server: Server) -> Work:
+    """Confirmed: the server is what its power state says."""
+    state = VmState.ACTIVE if server.power_state is PowerState.RUNNING else VmState.STOPPED
+    return Work(_nothing, state)
+
+
+def revert_resize(server: Server) -> Work:
+    """Back to the old flavor: the guest is restarted with it."""
+    state = VmState.ACTIVE if server.power_state is PowerState.RUNNING else VmState.STOPPED
+    return Work(lambda node, changed: node.resize(changed), state)
+
+
+WORK: dict[str, Work] = {
+    "stop": Work(lambda node, server: node.power_off(server.id), VmState.STOPPED, PowerState.SHUTDOWN),
+    "start": Work(lambda node, server: node.power_on(server), VmState.ACTIVE, PowerState.RUNNING),
+    "reboot": Work(lambda node, server: node.reboot(server, hard=False), VmState.ACTIVE, PowerState.RUNNING),
+    "hard-reboot": Work(
+        lambda node, server: node.reboot(server, hard=True), VmState.ACTIVE, PowerState.RUNNING
+    ),
+    "pause": Work(lambda node, server: node.pause(server.id), VmState.PAUSED, PowerState.PAUSED),
+    "unpause": Work(lambda node, server: node.unpause(server.id), VmState.ACTIVE, PowerState.RUNNING),
+    "rebuild": Work(lambda node, server: node.rebuild(server), VmState.ACTIVE, PowerState.RUNNING),
+    "resize": Work(lambda node, server: node.resize(server), VmState.RESIZED),
+}

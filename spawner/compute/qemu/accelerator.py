@@ -194,7 +194,9 @@ def user_cache_dir(environ: Mapping[str, str]) -> Path:
 def _key(qemu: str, cpu: str, kernel: Path | None) -> str:
     """What a verdict depends on: this boot of the host, this QEMU, this user, this CPU model and kernel."""
     status = Path(qemu).stat()
-    parts = (BOOT_ID.read_text().strip(), qemu, status.st_mtime_ns, status.st_size, os.geteuid(), cpu, kernel)
+    # By content: an image that is packed anew has the same kernel under another path.
+    content = None if kernel is None else hashlib.sha256(kernel.read_bytes()).hexdigest()
+    parts = (BOOT_ID.read_text().strip(), qemu, status.st_mtime_ns, status.st_size, os.geteuid(), cpu, content)
     return " ".join(map(str, parts))
 
 

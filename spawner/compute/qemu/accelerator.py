@@ -8,6 +8,7 @@ guest on KVM is watched for its first sign of life besides (`vm`). See docs/why/
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -196,7 +197,8 @@ def _key(qemu: str, cpu: str, kernel: Path | None) -> str:
     status = Path(qemu).stat()
     # By content: an image that is packed anew has the same kernel under another path.
     content = None if kernel is None else hashlib.sha256(kernel.read_bytes()).hexdigest()
-    parts = (BOOT_ID.read_text().strip(), qemu, status.st_mtime_ns, status.st_size, os.geteuid(), cpu, content)
+    this_qemu = (qemu, status.st_mtime_ns, status.st_size)
+    parts = (BOOT_ID.read_text().strip(), *this_qemu, os.geteuid(), cpu, content)
     return " ".join(map(str, parts))
 
 

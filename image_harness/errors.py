@@ -6,7 +6,10 @@ HarnessError
 ├── PackageMissing      the archive has no such package
 ├── BadImage            an image in the store is incomplete or not ours
 ├── UnknownImage        no image of that name
-└── BootFailed          the guest never said how it went
+├── BootFailed          the guest never said how it went
+├── GuestBroken         a guest under test does not answer, or not as agreed
+├── InvalidMark         a test asks for its guest in words that are none
+└── NotARoot            what shall be sealed or compared is no root of a guest
 """
 
 from __future__ import annotations
@@ -64,3 +67,24 @@ class BootFailed(HarnessError):
 
     def __init__(self, why: str, report: Path | None = None) -> None:
         super().__init__(f"{why}. The console is in {report / 'console.log'}." if report else f"{why}.")
+
+
+class GuestBroken(HarnessError):
+    """A guest under test does not answer, or not as agreed; `report` is where its console will be."""
+
+    def __init__(self, why: str, report: Path | None = None) -> None:
+        super().__init__(f"guest: {why}." + (f" Its report: {report}." if report else ""))
+
+
+class InvalidMark(HarnessError):
+    """A test asks for its guest in words that are none."""
+
+    def __init__(self, argument: str, why: str, remedy: str) -> None:
+        super().__init__(f"guest({argument}): {why}. {remedy}.")
+
+
+class NotARoot(HarnessError):
+    """What shall be sealed or compared is no root of a guest."""
+
+    def __init__(self, path: Path, why: str, remedy: str) -> None:
+        super().__init__(f"{path}: {why}. {remedy}.")

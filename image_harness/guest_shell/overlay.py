@@ -1,0 +1,42 @@
+"""An image with the program that answers commands in it: a copy, the image itself stays as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from image_harness import cpio, programs, store
+from image_harness.debian_disk import inject
+
+SERVE = Path(__file__).parent / "serve"
+UNIT = Path(__file__).parent / "guestling-harness.service"
+# What /init of an initramfs guest starts after the agent, when told to list what changed.
+AFTER_THE_AGENT = "usr/share/guestling/tree"
+_UNITS = "/usr/lib/systemd/system"
+
+
+def with_shell(image: store.Image, where: Path) -> store.Image:
+    """The image to boot for a test; its new parts are in the directory `where`. Raises HarnessError."""
+    if image.disk is not None:
+        return dataclasses.replace(image, disk=_disk(image.disk, where / f"{image.manifest.digest}.raw"))
+    if image.initrd is not None:
+        return dataclasses.replace(
+            image, initrd=_initrd(image.initrd, where / f"{image.manifest.digest}.cpio")
+        )
+    return image
+
+
+def _initrd(initrd: Path, own: Path) -> Path:
+    """One more archive behind the others: the kernel unpacks all, later files win."""
+    added = cpio.archive([cpio.file(AFTER_THE_AGENT, SERVE.read_bytes(), 0o755)])
+    own.write_bytes(initrd.read_bytes() + added)
+    return own
+
+
+def _disk(disk: Path, own: Path) -> Path:
+    """The root file system with a unit more, written by debugfs: nothing is mounted (SP-24)."""
+    programs.run(["cp", "--sparse=always", "--reflink=auto", str(disk), str(own)])
+    files = {"/usr/lib/guestling/serve": SERVE, f"{_UNITS}/{UNIT.name}": UNIT}
+    links = {f"{_UNITS}/multi-user.target.wants/{UNIT.name}": f"../{UNIT.name}"}
+    inject.inject(own, files, links, frozenset({"/usr/lib/guestling/serve"}))
+    return own

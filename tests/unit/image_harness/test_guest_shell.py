@@ -1,0 +1,82 @@
+"""Commands into a guest: the words on the port, and the image that can answer."""
+
+from __future__ import annotations
+
+import base64
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from image_harness import store
+from image_harness.errors import GuestBroken
+from image_harness.guest_shell import overlay, protocol
+from spawner.compute.agent_events import Finished
+
+
+def _event(summary: str) -> Finished:
+    return Finished("run/1", "SUCCESS", 0, 1.0, summary)
+
+
+def test_a_command_of_any_text_is_one_line() -> None:
+    line = protocol.request(7, "printf 'a\nb'\n", 0.2)
+    number, seconds, command = line.split(b" ")
+    assert (number, seconds) == (b"7", b"1")
+    assert base64.b64decode(command) == b"printf 'a\nb'\n"
+    assert b"\n" not in line
+
+
+def test_an_answer_is_what_the_guest_sent() -> None:
+    out = base64.b64encode(b"\0\xff").decode()
+    answer = protocol.answer("x", _event(f"3 .{out} ."), 0.5)
+    assert (answer.status, answer.stdout_bytes, answer.stderr_bytes) == (3, b"\0\xff", b"")
+    assert not answer.ok
+
+
+@pytest.mark.parametrize("summary", ["", "0", "x . .", "0 .! .", "0 . . ."])
+def test_an_answer_that_is_none_is_the_guests_fault(summary: str) -> None:
+    with pytest.raises(GuestBroken, match="none of ours"):
+        protocol.answer("x", _event(summary), 0.5)
+
+
+def test_both_sides_hold_the_same_limit() -> None:
+    found = re.search(r"^LIMIT=(\d+)$", overlay.SERVE.read_text(), re.MULTILINE)
+    assert found is not None
+    assert int(found[1]) == protocol.OUTPUT_LIMIT_BYTES
+
+
+def _image(where: Path, **parts: Path) -> store.Image:
+    manifest = store.Manifest("x", "digest", "", "", "", "", 64, "", ())
+    return store.Image(manifest, where / "vmlinuz", parts.get("initrd"), parts.get("disk"))
+
+
+def test_an_initramfs_gets_one_archive_more(tmp_path: Path) -> None:
+    initrd = tmp_path / "initrd"
+    initrd.write_bytes(bytes(512))
+    made = overlay.with_shell(_image(tmp_path, initrd=initrd), tmp_path / ".")
+    assert made.initrd is not None
+    content = made.initrd.read_bytes()
+    assert content.startswith(bytes(512) + b"070701")
+    assert overlay.SERVE.read_bytes() in content
+    assert initrd.read_bytes() == bytes(512)
+
+
+def test_sp_24_a_disk_gets_a_unit_without_being_mounted(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "usr/lib/systemd/system/multi-user.target.wants").mkdir(parents=True)
+    disk = tmp_path / "disk.raw"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", root, disk, "8M"], check=True)
+    before = disk.read_bytes()
+    made = overlay.with_shell(_image(tmp_path, disk=disk), tmp_path)
+    assert made.disk is not None
+    assert disk.read_bytes() == before
+    asked = ["stat /usr/lib/guestling/serve", f"cat /usr/lib/systemd/system/{overlay.UNIT.name}"]
+    asked.append(f"stat /usr/lib/systemd/system/multi-user.target.wants/{overlay.UNIT.name}")
+    shown = [
+        subprocess.run(["debugfs", "-R", each, made.disk], capture_output=True, text=True, check=True).stdout
+        for each in asked
+    ]
+    assert "Mode:  0755" in shown[0]
+    assert shown[1] == overlay.UNIT.read_text()
+    assert f'Fast link dest: "../{overlay.UNIT.name}"' in shown[2]

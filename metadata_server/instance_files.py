@@ -26,7 +26,7 @@ LOG = logging.getLogger("metadata_server")
 SUFFIXES = (".yaml", ".yml", ".json")
 LEAST_PAUSE_S = 0.5
 # Looking costs at most this part of one core, however many files there are.
-SCAN_SHARE = 0.05
+SCAN_SHARE = 0.03
 # Documents read in one go: unpacked instances take ten times the room of packed ones.
 BATCH = 500
 
@@ -60,6 +60,7 @@ class InstanceFiles:
     failed_reloads: int = 0
     _stamps: dict[str, int] = field(default_factory=dict)
     _owners: dict[str, str] = field(default_factory=dict)
+    _look_s: float = 0.0
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def load(self) -> tuple[Fault, ...]:
@@ -73,7 +74,7 @@ class InstanceFiles:
     async def follow(self) -> None:
         """Look again and again until cancelled; never reads a file in the event loop."""
         while True:
-            started = time.monotonic()
+            await self._pause(max(LEAST_PAUSE_S, self._look_s / SCAN_SHARE))
             try:
                 await self._follow_once()
             except OSError as error:
@@ -83,7 +84,6 @@ class InstanceFiles:
             else:
                 if self.path.is_dir():
                     self.faults.pop(str(self.path), None)
-            await self._pause(max(LEAST_PAUSE_S, (time.monotonic() - started) / SCAN_SHARE))
 
     async def _follow_once(self) -> None:
         look = await asyncio.to_thread(self._look)
@@ -104,7 +104,9 @@ class InstanceFiles:
         self._wake.set()
 
     def _look(self) -> Look:
+        started = time.monotonic()
         stamps = self._stamps_now()
+        self._look_s = time.monotonic() - started
         changed = tuple(path for path, stamp in stamps.items() if self._stamps.get(path) != stamp)
         return Look(changed, frozenset(self._stamps.keys() - stamps.keys()), stamps)
 

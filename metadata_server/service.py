@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import signal
@@ -166,6 +167,9 @@ class Service:
             self._vendor = VendorData(self._config.targets, self._config.vendor_rules)
             self.server.services.vendor_data = self._vendor.replies
             self.server.instances.on_change.append(self._vendor.forget)
+        # What is loaded stays: the collector need not look at a hundred thousand instances again and again.
+        gc.collect()
+        gc.freeze()
         self._refuse_tokens_behind_neutron()
         privileges.allow_many_files()
         addresses = [await self.server.listen(listener) for listener in self._config.listeners]

@@ -69,7 +69,7 @@ class Machine:
             os.close(descriptor)
 
     def clock(self) -> Clock:
-        """Seconds since 1970 and since boot; 0.0 since boot where nothing tells them."""
+        """Seconds since 1970 and since boot; those of the machine below where /proc does not tell."""
         fixed = self.settings
         epoch_s = time.time() if fixed.epoch_s is None else fixed.epoch_s
         uptime_s = self._uptime_s() if fixed.uptime_s is None else fixed.uptime_s
@@ -80,7 +80,7 @@ class Machine:
         try:
             return float(words[0])
         except (IndexError, ValueError):
-            return 0.0
+            return time.monotonic()
 
     def random_bytes(self, count: int) -> bytes:
         """Bytes nobody can guess; with --seed-random the same ones every time."""

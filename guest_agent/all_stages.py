@@ -43,15 +43,17 @@ class Doors:
         machine.make_directory(RUN_SHARE.path, RUN_SHARE.mode)
         self._sockets: dict[str, socket.socket] = {}
         for name, _stage in SOCKETS:
-            path = f"{RUN_SHARE.path}/{name}.sock"
-            machine.remove(path)
+            path = machine.path(f"{RUN_SHARE.path}/{name}.sock")
+            machine.remove(f"{RUN_SHARE.path}/.{name}")
             door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             before = os.umask(0o177)
             try:
-                door.bind(machine.path(path))
+                door.bind(f"{os.path.dirname(path)}/.{name}")
             finally:
                 os.umask(before)
             door.listen(4)
+            # The name appears when somebody listens behind it: a unit that is early must not be refused.
+            os.rename(f"{os.path.dirname(path)}/.{name}", path)
             self._sockets[name] = door
 
     def wait(self, name: str) -> socket:

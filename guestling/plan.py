@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from guestling.user_data_files import Document
 
 INSTANCE_ID = "i-plan"
+RENDERERS = ("netplan", "networkd", "eni", "network-manager", "sysconfig")
 STAGES = {"cloud_init_modules": "network", "cloud_config_modules": "config", "cloud_final_modules": "final"}
 FRESH = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/bash\n",
@@ -41,6 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--distro", default="debian", help="without --root: the distribution (default: debian)"
     )
+    parser.add_argument(
+        "--network-config", type=Path, metavar="FILE", help="version 1 or 2, or network_data.json"
+    )
+    parser.add_argument("--renderer", choices=RENDERERS, help="default: the distribution's first")
     parser.add_argument("--hostname", default="", help="the name the cloud gives the guest")
     parser.add_argument("--all", action="store_true", help="also modules with nothing to do, and why")
     output.add_format(parser)
@@ -48,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 planned, 1 a module would fail or a part is refused, 2 input that cannot be read."""
+    from guestling import plan_network
     from guestling import user_data_files as files
 
     try:
@@ -62,6 +68,13 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     with _root(arguments) as root:
         document = _planned(root, documents, arguments)
+    if arguments.network_config is not None:
+        try:
+            found = plan_network.planned(arguments.network_config, arguments.renderer, document["distro"])
+        except files.UnreadableDocument as error:
+            output.complain(error)
+            return 2
+        document["modules"].insert(0, found)
     faults = [fault for each in documents for fault in each.faults]
     document["faults"] = [str(fault) for fault in faults]
     if arguments.format == "json":

@@ -1,11 +1,12 @@
-"""The local image store: build an image, list what is there, show what one is made of."""
+"""Images: build one, list what is there, show what one is made of, seal and compare roots."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from guestling import output
+from guestling import image_seal, output
 
 if TYPE_CHECKING:
     from image_harness.store import Image
@@ -22,6 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("name", metavar="NAME")
     for each in (build, listing, show):
         output.add_format(each)
+    image_seal.add_seal(actions.add_parser("seal", help="make, or prove, a root clean for a first boot"))
+    image_seal.add_diff(actions.add_parser("diff", help="what differs between two roots"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from image_harness.errors import HarnessError, UnknownImage
 
     try:
-        return {"build": _build, "list": _list, "show": _show}[arguments.action](arguments)
+        return _ACTIONS[arguments.action](arguments)
     except HarnessError as error:
         output.complain(error)
         return 2 if isinstance(error, UnknownImage) else 1
@@ -83,3 +86,12 @@ def _facts(image: Image) -> dict[str, object]:
         "agent": manifest.agent, "built": manifest.built, "size_mb": round(image.size_bytes / 1e6),
         "cmdline": manifest.cmdline, "directory": str(image.kernel.parent),
     }  # fmt: skip
+
+
+_ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "build": _build,
+    "list": _list,
+    "show": _show,
+    "seal": image_seal.seal,
+    "diff": image_seal.diff,
+}

@@ -45,12 +45,29 @@ class Entry(Value):
             return False
         return not any(_is_there(each, facts) for each in self.works_with)
 
+    def why_idle(self) -> str:
+        """What is missing for it to have anything to do, for the user."""
+        missing = ["none of its keys is set"] if self.keys else []
+        missing += [_missing(each) for each in self.works_with or ()]
+        return f"nothing to do: {' and '.join(missing)}"
+
     def load(self) -> Module:
         """Import the module's file and give its MODULE."""
         import importlib
 
         module: Module = importlib.import_module(f"boot_stages.modules.{self.name}").MODULE
         return module
+
+
+def _missing(need: str) -> str:
+    kind, colon, name = need.partition(":")
+    if not colon:
+        return f"there is nothing in {need}"
+    if kind == "instance":
+        return f"the instance has no {name}"
+    if kind == "program":
+        return f"{name} is not installed"
+    return f"the cloud gives no {name.replace('_', ' ')}"
 
 
 def _is_there(need: str, facts: Facts) -> bool:

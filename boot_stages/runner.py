@@ -120,7 +120,7 @@ def run_module(
     journal.begin(name, due.frequency)
     if due.entry.is_idle(config, facts):
         journal.end(name, due.frequency)
-        return Outcome(name, SUCCESS, "nothing to do: none of its keys is set")
+        return Outcome(name, SUCCESS, due.entry.why_idle())
     effects.results = []
     done: list[str] = []
     warnings: list[str] = []

@@ -9,6 +9,7 @@ HarnessError
 ├── BootFailed          the guest never said how it went
 ├── GuestBroken         a guest under test does not answer, or not as agreed
 ├── InvalidMark         a test asks for its guest in words that are none
+├── InvalidExpectations a file of expectations has faults
 └── NotARoot            what shall be sealed or compared is no root of a guest
 """
 
@@ -88,3 +89,11 @@ class NotARoot(HarnessError):
 
     def __init__(self, path: Path, why: str, remedy: str) -> None:
         super().__init__(f"{path}: {why}. {remedy}.")
+
+
+class InvalidExpectations(HarnessError):
+    """A file that says what a guest shall be like has faults: all of them, a line each."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(faults))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from image_harness import boot, images, instances, store
+from image_harness import boot, cache, images, instances, store
 from image_harness.errors import GuestBroken, HarnessError
 from image_harness.guest import Guest
 from image_harness.guest_mark import Wanted
@@ -188,3 +189,22 @@ class Pool:
         """End all of them, the last one first."""
         while self._live:
             self._live.popitem()[1].close()
+
+
+@contextmanager
+def one(wanted: Wanted, reports: Path) -> Iterator[Guest]:
+    """A guest outside of pytest, ended with the block; its report is below `reports` in any case.
+
+    Raises HarnessError, SpawnerError, InvalidInstance.
+    """
+    with cache.scratch() as scratch:
+        workshop = Workshop(scratch, reports)
+        try:
+            live = LiveGuest(wanted, workshop, wanted.name)
+            try:
+                yield live.start()
+            finally:
+                live.keep()
+                live.close()
+        finally:
+            workshop.close()

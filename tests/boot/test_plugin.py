@@ -1,4 +1,4 @@
-"""The pytest plugin with a guest: tests share one, look inside, and the report of a failed one is kept."""
+"""The pytest plugin with guests: tests share one, look inside, and the report of a failed one is kept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
+from image_harness.expectations import failures, parse
+from image_harness.guest_mark import Wanted
+from image_harness.guest_pool import one
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.boot
@@ -67,3 +71,27 @@ def test_the_plugin_boots_shares_and_reports(
     assert json.loads((report / "boot.json").read_text())["ending"]["reason"] == "powered off"
     properties = ElementTree.parse(pytester.path / "junit.xml").iter("property")
     assert {(each.get("name"), each.get("value")) for each in properties} == {("guest_report", str(report))}
+
+
+def test_expectations_are_held_against_a_guest(tmp_path: Path) -> None:
+    text = b"""
+        result: {status: done, modules: {runcmd: {result: SUCCESS, max_seconds: 5}}}
+        files: {/etc/hostname: {content: "web\\n", mode: "0644", owner: root}, /run/ran: {content: "no\\n"}}
+        users: {alice: {groups: [adm]}}
+        commands: [{run: cat /run/ran, stdout: "yes\\n"}]
+    """
+    with one(Wanted(user_data=USER_DATA.encode(), name="web"), tmp_path) as guest:
+        found = failures(guest, parse(text, "x.yaml"))
+    assert found == ("files./run/ran.content: 'no\\n' is expected, it is 'yes\\n'",)
+    assert (guest.report / "result.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_disk_with_systemd_takes_commands_when_its_agent_is_done(tmp_path: Path) -> None:
+    with one(Wanted(image="debian-13", user_data=USER_DATA.encode(), name="deb"), tmp_path) as guest:
+        assert guest.result.status == "done"
+        assert guest.run("systemctl is-system-running --wait").stdout == "running\n"
+        assert guest.run("systemctl --failed --no-legend").stdout == ""
+        assert guest.file("/run/ran").content == "yes\n"
+        assert guest.user("alice").groups == {"alice", "adm"}

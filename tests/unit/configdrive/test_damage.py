@@ -57,6 +57,7 @@ def test_cd_01_a_vfat_cut_at_any_sector_is_refused() -> None:
         assert attempt(VFAT[:length]) is None, length
 
 
+@pytest.mark.slow
 def test_cd_01_every_byte_of_structure_flipped_gives_an_error_or_all_contents() -> None:
     image = bytearray(ISO)
     for offset in structure_of(ISO, len(ISO)):
@@ -70,6 +71,7 @@ def test_cd_01_every_byte_of_structure_flipped_gives_an_error_or_all_contents() 
             image[offset] = ISO[offset]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("image", "used"), [(ISO, len(ISO)), (VFAT, VFAT_USED)], ids=["iso9660", "vfat"])
 def test_cd_02_cd_11_mutations_raise_nothing_but_drive_errors(image: bytes, used: int) -> None:
     chance = random.Random(1)

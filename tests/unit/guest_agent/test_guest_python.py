@@ -68,6 +68,7 @@ def test_reading_a_cloud_config_imports_few_modules() -> None:
     assert len(names) <= 90, names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, 2])
 def test_ga_p06_a_gigabyte_of_zeros_costs_less_than_100_mib(tmp_path: Path, layers: int) -> None:
     """1 MiB of gzip, or less, that promises 1 GiB."""

@@ -83,6 +83,7 @@ def test_a_later_boot_calls_only_those_that_say_always(tmp_path: Path) -> None:
         assert out.exists() == called
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "said"),
     [

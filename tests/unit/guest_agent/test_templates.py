@@ -109,6 +109,7 @@ def test_ga_p10_payloads_are_refused_and_name_their_line(body: str) -> None:
     assert any(word in refused.value.text for word in ("line ", "memory", "bytes", "processor", "too long"))
 
 
+@pytest.mark.slow
 def test_ga_p10_endless_loops_end() -> None:
     body = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     started = time.monotonic()

@@ -49,6 +49,7 @@ def test_ga_p04_there_are_enough_bad_cases() -> None:
     assert len(BAD) >= 120
 
 
+@pytest.mark.slow
 def test_the_cases_come_out_the_same_on_python_39(python39: tuple[str, dict[str, str]]) -> None:
     """The oldest Python of a guest, in an environment of its own with PyYAML and Jinja2."""
     program, environment = python39

@@ -101,6 +101,7 @@ def test_cd_3_minimal_and_chosen_versions(drive: Drive) -> None:
     assert {path.rsplit("/", 1)[0] for path in reader.read("c")} >= {"openstack/latest", "ec2/latest"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filesystem", ["iso9660", "vfat"])
 def test_one_tree_in_every_format(drive: Drive, filesystem: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert drive("build", "web-1.yaml", "-o", "image", "--format", filesystem, "--format", "json") == 0

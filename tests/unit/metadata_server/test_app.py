@@ -293,6 +293,7 @@ async def test_ms_h06_idle_keep_alive_ends(guest: Guest) -> None:
     assert answer.startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.slow
 async def test_ms_h06_a_reader_that_does_not_read_is_dropped(guest: Guest, tmp_path: Path) -> None:
     content = "x" * (8 << 20)
     guest.server.instances.put(parse({**DOCUMENT, "files": [{"path": "/big", "content": content}]}, "web-1"))

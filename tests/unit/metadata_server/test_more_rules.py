@@ -298,6 +298,7 @@ def test_ms_d07_a_damaged_password_is_found(tmp_path: Path) -> None:
         passwords.check()
 
 
+@pytest.mark.slow
 async def test_ms_d16_a_blocked_loop_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from metadata_server.service import Config, Service
 

@@ -216,6 +216,7 @@ async def test_what_the_state_does_not_allow_is_refused_in_novas_words(store: St
         await conductor.act(server.id, "stop", _caller())
 
 
+@pytest.mark.slow
 async def test_200_creates_at_once_never_oversubscribe(store: Store) -> None:
     """Memory for 10 servers on each of two hosts: 20 become active, 180 say that there was no host."""
     nodes = [FakeNode(name, memory_mib=512 + 10 * 512) for name in ("host-1", "host-2")]
@@ -325,6 +326,7 @@ async def _invariants(store: Store, node: FakeNode) -> list[str]:
     return wrong
 
 
+@pytest.mark.slow
 async def test_sp_06_a_kill_at_every_point_is_recovered(tmp_path: Path) -> None:
     """Each point before and after a transaction or a request to the node; then a new life, then the check."""
     points = 0

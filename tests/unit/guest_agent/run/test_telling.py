@@ -111,6 +111,7 @@ def _checked_after_the_channel(request: pytest.FixtureRequest) -> Iterator[None]
         check()
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_read_delays_the_boot_two_seconds_at_most(root: Root) -> None:
     import time
 

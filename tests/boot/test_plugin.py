@@ -42,6 +42,26 @@ def test_it_is_the_same_guest(guest):
 def test_that_fails(guest):
     assert guest.file("/run/ran").content == "no\\n"
 """
+ODD_TESTS = """
+import pytest
+from image_harness.errors import GuestBroken
+
+@pytest.mark.guest(name="web", scope="function")
+async def test_in_a_loop_of_its_own(guest):
+    assert guest.run("hostname").stdout == "web\\n"
+
+@pytest.mark.guest(name="ends", scope="function")
+def test_a_guest_that_ends_says_so_and_has_its_result(guest):
+    with pytest.raises(GuestBroken, match="it ended while it carried out 'poweroff -f'"):
+        guest.run("poweroff -f")
+    with pytest.raises(GuestBroken, match="it is not up"):
+        guest.run("true")
+    assert guest.result.status == "done"
+
+@pytest.mark.guest(name="late", timeout_s=1)
+def test_that_is_not_up_in_time(guest):
+    raise AssertionError("there is no guest")
+"""
 USER_DATA = """#cloud-config
 users: [default, {name: alice, groups: [adm]}]
 runcmd: [echo yes > /run/ran]
@@ -71,6 +91,20 @@ def test_the_plugin_boots_shares_and_reports(
     assert json.loads((report / "boot.json").read_text())["ending"]["reason"] == "powered off"
     properties = ElementTree.parse(pytester.path / "junit.xml").iter("property")
     assert {(each.get("name"), each.get("value")) for each in properties} == {("guest_report", str(report))}
+
+
+def test_loops_ends_and_late_guests(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    settings = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    pytester.makefile(".ini", pytest=settings)
+    pytester.makepyfile(ODD_TESTS)
+    result = pytester.runpytest_subprocess(
+        "-p", "image_harness.plugin", "-W", "error", "--guest-reports=kept"
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*BootFailed: late: not up after 1 s.", "*The guest's report: *"])
+    (report,) = (pytester.path / "kept").iterdir()
+    assert json.loads((report / "boot.json").read_text())["succeeded"] is False
 
 
 def test_expectations_are_held_against_a_guest(tmp_path: Path) -> None:

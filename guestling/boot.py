@@ -25,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=float, default=300.0, metavar="SECONDS", help="end the guest then (default: 300)"
     )
+    parser.add_argument(
+        "--assert",
+        dest="expected",
+        type=Path,
+        metavar="FILE",
+        help="hold the guest against these expectations (docs/reference/expectations.md)",
+    )
     parser.add_argument("--keep", action="store_true", help="leave the guest up until Ctrl-C")
     output.add_format(parser)
 
@@ -43,7 +50,48 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit status 0 when the guest itself reported success."""
+    """Exit status 0 when the guest itself reported success, and is as expected where that is asked."""
+    return _hold(arguments) if arguments.expected is not None else _boot(arguments)
+
+
+def _hold(arguments: argparse.Namespace) -> int:
+    """Boot, and hold the guest against a file of expectations. 1 when it is otherwise."""
+    from image_harness.errors import HarnessError, InvalidExpectations, UnknownImage
+    from image_harness.expectations import failures, parse
+    from image_harness.guest_mark import Wanted
+    from image_harness.guest_pool import one
+    from image_harness.progress import Source
+    from image_harness.report import new_directory
+    from spawner.errors import SpawnerError
+
+    try:
+        expected = parse(arguments.expected.read_bytes(), str(arguments.expected))
+        keys = tuple(path.read_text().strip() for path in arguments.key)
+        user_data = arguments.user_data.read_bytes() if arguments.user_data else None
+    except (OSError, UnicodeDecodeError) as error:
+        output.complain(_unreadable(error))
+        return 2
+    except InvalidExpectations as error:
+        output.complain(error)
+        return 2
+    reports = (arguments.report or new_directory(arguments.name)).absolute()
+    source = Source(arguments.source)
+    wanted = Wanted(arguments.image, user_data, source, arguments.name, keys, arguments.timeout)
+    try:
+        with one(wanted, reports) as guest:
+            found = failures(guest, expected)
+    except (HarnessError, SpawnerError) as error:
+        output.complain(error)
+        return 2 if isinstance(error, UnknownImage) else 1
+    if arguments.format == "json":
+        output.print_json({"failures": list(found), "report": str(guest.report)})
+    else:
+        output.complain(*found)
+        print(f"{'as expected' if not found else f'{len(found)} not as expected'}. Report: {guest.report}")
+    return 1 if found else 0
+
+
+def _boot(arguments: argparse.Namespace) -> int:
     from guestling.screen import printer
     from image_harness import run as harness
     from image_harness.errors import HarnessError, UnknownImage

@@ -102,8 +102,8 @@ async def boot(order: Order, host: Host, tell: Tell = nobody) -> Outcome:
 
     run = RunDirectory.create()
     try:
-        async with _metadata(order.instance, run.metadata_socket, on_request):
-            vm = _machine(order, host, run, tell)
+        async with metadata(order.instance, run.metadata_socket, on_request):
+            vm = machine(order, host, run, tell)
             tell(Starting())
             started_s = time.monotonic()
             async with vm:
@@ -117,7 +117,7 @@ async def boot(order: Order, host: Host, tell: Tell = nobody) -> Outcome:
 
 
 @asynccontextmanager
-async def _metadata(
+async def metadata(
     instance: Instance, socket: Path, on_request: Callable[[AccessRecord], None]
 ) -> AsyncIterator[None]:
     """The metadata service of this one instance: the socket is its identity, nobody can ask for another's."""
@@ -130,7 +130,8 @@ async def _metadata(
         await server.close()
 
 
-def _machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
+def machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
+    """The guest of an order, ready to be started: its seed prepared, its network attached."""
     # A disk image has no initrd, hence no virtio when detection looks for a drive; NVMe is built in.
     bus = Bus.NVME if order.image.disk else Bus.VIRTIO
     drawn = seed.Drawn(os.urandom(RANDOM_SEED_BYTES), datetime.now(UTC).date())

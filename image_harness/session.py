@@ -79,9 +79,9 @@ class Session:
         self._stack.callback(run.remove)
         # The same machine and the same metadata service that a boot without tests gets.
         await self._stack.enter_async_context(
-            boot._metadata(self._order.instance, run.metadata_socket, self._on_request)
+            boot.metadata(self._order.instance, run.metadata_socket, self._on_request)
         )
-        vm = boot._machine(self._order, self._host, run, self._tell)
+        vm = boot.machine(self._order, self._host, run, self._tell)
         self._tell(Starting())
         self._started_s = time.monotonic()
         self._vm = await self._stack.enter_async_context(vm)

@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import placement, scheduler
+from spawner import demand, placement, scheduler
 from spawner.compute.agent_events import AgentEvent
 from spawner.compute.node import ComputeNode
 from spawner.errors import Conflict, NotEnough, NoValidHost, SpawnerError
@@ -25,7 +25,7 @@ from spawner.store import events, servers
 from spawner.store.engine import Store
 from spawner.store.servers import Flavor, Server
 from spawner.store.tables import ACTIONS as ACTION_ROWS
-from spawner.store.tables import HOSTS, SERVER_GROUPS
+from spawner.store.tables import HOSTS
 from spawner.work import WORK, Work, after_resize, revert_resize
 
 LOG = logging.getLogger(__name__)
@@ -125,7 +125,8 @@ class Conductor:
         """Which host would take a server, and what every other one falls to. Changes nothing."""
         async with self._store.read() as connection:
             return scheduler.select(
-                await self._request(connection, server, frozenset()), await self._hosts(connection)
+                await demand.request_of(connection, server, frozenset()),
+                await demand.hosts(connection, frozenset(self._nodes)),
             )
 
     async def _build(self, server_id: str) -> None:
@@ -162,8 +163,8 @@ class Conductor:
         """Choose a host and claim on it, in one transaction. Raises NoValidHost."""
         async with self._store.write() as connection:
             server = await servers.get(connection, server_id)
-            request = await self._request(connection, server, failed)
-            selection = scheduler.select(request, await self._hosts(connection))
+            request = await demand.request_of(connection, server, failed)
+            selection = scheduler.select(request, await demand.hosts(connection, frozenset(self._nodes)))
             by_name = {provider.name: provider for provider in await placement.providers(connection)}
             for host in selection.hosts:
                 try:
@@ -203,52 +204,6 @@ class Conductor:
         await self._finish(
             server_id, "instance.create.error", vm_state=VmState.ERROR, fault=fault, failed=str(error)
         )
-
-    async def _request(
-        self, connection: AsyncConnection, server: Server, failed: frozenset[str]
-    ) -> scheduler.Request:
-        policy, hosts, most = "", {}, 1
-        if server.group_id:
-            query = select(SERVER_GROUPS).where(SERVER_GROUPS.c.id == server.group_id)
-            group = (await connection.execute(query)).first()
-            if group is not None:
-                policy, most = group.policy, group.max_server_per_host
-                hosts = await servers.group_hosts(connection, server.group_id)
-        specs = server.flavor.extra_specs
-        return scheduler.Request(
-            resources=server.flavor.resources(),
-            zone=server.hints.get("availability_zone", ""),
-            host=server.hints.get("host", ""),
-            required_traits=frozenset(
-                name.removeprefix("trait:") for name, value in specs.items() if value == "required"
-            ),
-            forbidden_traits=frozenset(
-                name.removeprefix("trait:") for name, value in specs.items() if value == "forbidden"
-            ),
-            group_policy=policy,
-            group_hosts=hosts,
-            max_per_host=most,
-            ignore_hosts=failed,
-        )
-
-    async def _hosts(self, connection: AsyncConnection) -> list[scheduler.Host]:
-        placed = await servers.placed(connection)
-        rows = {row.name: row for row in await connection.execute(select(HOSTS))}
-        return [
-            scheduler.Host(
-                provider.name,
-                provider.id,
-                zone=rows[provider.name].zone,
-                enabled=not rows[provider.name].disabled and provider.name in self._nodes,
-                disabled_reason=rows[provider.name].disabled_reason or "its compute service is not here",
-                free={name: provider.free(name) for name in provider.inventories},
-                total={name: inventory.capacity for name, inventory in provider.inventories.items()},
-                traits=provider.traits,
-                servers=placed.get(provider.name, frozenset()),
-            )
-            for provider in await placement.providers(connection)
-            if provider.name in rows
-        ]
 
     # --- delete and other actions -----------------------------------------------------------------------
 

@@ -98,16 +98,16 @@ def test_ga_w02_a_link_in_a_directory_for_everyone_is_refused(tmp_path: Path) ->
 def test_ga_w03_a_step_swapped_for_a_link_cannot_lead_outside(tmp_path: Path) -> None:
     root, outside = tmp_path / "root", tmp_path / "outside"
     outside.mkdir()
-    (root / "work").mkdir(parents=True)
+    (root / "spool").mkdir(parents=True)
     stop = threading.Event()
 
     def attack() -> None:
         while not stop.is_set():
             try:
-                (root / "work").rename(root / "aside")
-                (root / "work").symlink_to(outside)
-                (root / "work").unlink()
-                (root / "aside").rename(root / "work")
+                (root / "spool").rename(root / "aside")
+                (root / "spool").symlink_to(outside)
+                (root / "spool").unlink()
+                (root / "aside").rename(root / "spool")
             except OSError:
                 continue
 
@@ -116,7 +116,7 @@ def test_ga_w03_a_step_swapped_for_a_link_cannot_lead_outside(tmp_path: Path) ->
     try:
         for _ in range(300):
             try:
-                write_whole(str(root), "/work/f", b"x")
+                write_whole(str(root), "/spool/f", b"x")
             except (OSError, ActionFailed):
                 continue
     finally:

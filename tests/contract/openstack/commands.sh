@@ -102,7 +102,7 @@ run ok "" server set web-1 --property c=d --name web-one
 run ok "c='d'" server show web-one
 run ok "" server unset web-one --property c
 run ok "" server rebuild --image cirros --wait web-one
-run ok queued server image create --name snap web-one
+run ok snap server image create --name snap web-one
 sleep 1
 run ok snapshot image show snap
 run ok "" image delete snap

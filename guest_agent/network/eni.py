@@ -83,6 +83,10 @@ def _interface(one: Interface, network: Network, tools: Tools, notes: list[Note]
     stanzas: list[Stanza] = []
     for index, subnet in enumerate(subnets):
         options = _stanza_options(one, subnet, index == accept_ra_at)
+        if any("accept-ra" in line for line in options) and not tools.is_busybox:
+            # Written all the same: images with another ifupdown read it, and cloud-init writes it.
+            text = f"eni: {one.name}: accept-ra has no effect with Debian's ifupdown, which reads accept_ra"
+            notes.append(Note("INFO", text))
         if index == 0:
             options += eni_device.attributes(one, network, _ipv4_mtu(one, subnet, notes))
         method = METHOD_OF.get(subnet.kind, subnet.kind)

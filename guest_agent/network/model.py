@@ -34,7 +34,7 @@ SUBNET_KINDS = (DHCP4, DHCP6, STATIC, SLAAC, STATELESS, STATEFUL, MANUAL, LOOPBA
 
 
 class Note(Value):
-    """Something the reader of the log should know: `level` is WARNING or DEPRECATED."""
+    """Something the reader of the log should know: `level` is INFO, WARNING or DEPRECATED."""
 
     level: str
     text: str

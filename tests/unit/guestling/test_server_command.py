@@ -17,6 +17,10 @@ from spawner.compute.fake_node import FakeNode
 from spawner.service import open_cloud
 
 
+# Each starts a server: left to ./dev test.
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def clouds(tmp_path: Path, unused_tcp_port: int) -> Iterator[Path]:
     """A cloud that is served from a thread of its own, with one image in it; gives its clouds.yaml."""

@@ -16,6 +16,10 @@ from pathlib import Path
 
 import pytest
 
+# Each starts a server: left to ./dev test.
+pytestmark = pytest.mark.slow
+
+
 UUID = "aaaaaaaa-0000-4000-8000-000000000001"
 COMMAND = (sys.executable, "-m", "guestling.main")
 

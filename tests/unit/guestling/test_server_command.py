@@ -16,7 +16,6 @@ from spawner.api.app import make_app
 from spawner.compute.fake_node import FakeNode
 from spawner.service import open_cloud
 
-
 # Each starts a server: left to ./dev test.
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""`./dev bench metadata`: our server beside aiohttp's bare low-level one, and what many instances cost.
+"""`./dev bench metadata`: our server beside aiohttp's bare one, beside real Nova, and with many instances.
 
 Each server has CPU 0 to itself and wrk the other one; rounds go A B A B, so that a ratio is of the same
 seconds. Ratios are medians of those of each round. `CPU` compares processor time per request, which holds
@@ -8,34 +8,35 @@ on a busy machine too, where rates tell more about the neighbours.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
-import re
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from bench import nova_api
+from bench.load import Server, cpu_s, free_port, pss_kib, rss_kib, started, wrk
+from tests.contract.drive.peers import PeerMissingError
+
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
-SECONDS = int(os.environ.get("BENCH_SECONDS", "2"))
 PATHS = (
     "/openstack/latest/meta_data.json",
     "/openstack/latest/network_data.json",
     "/latest/meta-data/instance-id",
 )
 UUID = "8f0a3c1e-5d27-4b43-9c55-2f6f2f5d9b10"
+PROJECT = "b7c2a4f3d2f04b0f9c1ce4a6c0f5d001"
 DOCUMENT = {
     "uuid": UUID,
     "name": "web-01",
     "hostname": "web-01",
-    "project_id": "b7c2a4f3d2f04b0f9c1ce4a6c0f5d001",
+    "project_id": PROJECT,
     "availability_zone": "nova",
     "keys": [{"name": "mykey", "type": "ssh", "data": "ssh-ed25519 " + "A" * 68 + " user@example"}],
     "meta": {"role": "web", "env": "prod", "owner": "team-a"},
@@ -51,25 +52,6 @@ DOCUMENT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """One run of wrk."""
-
-    per_s: float
-    p99_ms: float
-    cpu_us: float
-    errors: int
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A running server and how long it took to its first answer."""
-
-    pid: int
-    port: int
-    started_s: float
-
-
 def run() -> None:
     """Print the tables."""
     if shutil.which("wrk") is None:
@@ -77,6 +59,7 @@ def run() -> None:
     with tempfile.TemporaryDirectory(prefix="guestling-bench-") as name:
         directory = Path(name)
         compare(directory)
+        beside_nova(directory)
         many(directory)
 
 
@@ -107,6 +90,99 @@ def show(path: str, loop: str, close: bool, our: Server, other: Server) -> None:
     how = "per request" if close else "keep-alive"
     row = f"{path:34} {loop:8} {how:12} {bare_s:7.0f} {our_s:7.0f} {bare_us:7.1f} {our_us:7.1f}"
     print(f"{row} {ratio:6.2f} {cpu:6.2f} {p99:6.2f} {errors:6}", flush=True)
+
+
+def beside_nova(directory: Path) -> None:
+    """Real Nova under uwsgi and ours behind the same signed headers; ratios of the same round."""
+    try:
+        nova = nova_api.install(directory / "nova", DOCUMENT)
+    except PeerMissingError as missing:
+        print(f"\nNova: not measured: {missing}")
+        return
+    columns = f"\n{'path':34} {'connection':12} {'Nova/s':>7} {'ours/s':>7} {'uvloop/s':>8}"
+    with (
+        nova_server(nova, cached=True) as theirs,
+        signed(directory, "asyncio") as ours_,
+        signed(directory, "uvloop") as fast,
+    ):
+        print(f"{columns} {'rate':>6} {'uvloop':>6} {'CPU':>6} {'uvloop':>6} {'errors':>6}")
+        for path in PATHS:
+            for close in (False, True):
+                show_beside_nova(path, close, theirs, (ours_, fast))
+        memory = [pss_kib(server.pid) / 1024 for server in (theirs, ours_, fast)]
+    starts = start_ratios(nova, directory)
+    print(f"start to first answer, of Nova's: {starts:.2f}    (goal: at most 0.25)")
+    print(f"memory (PSS) MiB: Nova {memory[0]:.0f}, ours {memory[1]:.0f}, uvloop {memory[2]:.0f}", end="    ")
+    print(f"of Nova's: {memory[1] / memory[0]:.2f}, {memory[2] / memory[0]:.2f}    (goal: at most 0.3)")
+    never_seen(nova, directory)
+
+
+def show_beside_nova(path: str, close: bool, theirs: Server, ours_: tuple[Server, Server]) -> None:
+    for server in (theirs, *ours_):
+        wrk(server, path, close=close, seconds=1)
+    rounds = [[wrk(server, path, close=close) for server in (theirs, *ours_)] for _ in range(ROUNDS)]
+    rates = [statistics.median(loads[i].per_s for loads in rounds) for i in range(3)]
+    faster = [statistics.median(loads[i].per_s / loads[0].per_s for loads in rounds) for i in (1, 2)]
+    leaner = [statistics.median(loads[0].cpu_us / loads[i].cpu_us for loads in rounds) for i in (1, 2)]
+    errors = sum(load.errors for loads in rounds for load in loads)
+    how = "per request" if close else "keep-alive"
+    row = f"{path:34} {how:12} {rates[0]:7.0f} {rates[1]:7.0f} {rates[2]:8.0f}"
+    print(f"{row} {faster[0]:6.1f} {faster[1]:6.1f} {leaner[0]:6.1f} {leaner[1]:6.1f} {errors:6}", flush=True)
+
+
+def start_ratios(nova: nova_api.Nova, directory: Path) -> float:
+    """Seconds from exec to the first answer, ours of Nova's, median of the rounds."""
+    ratios = []
+    for _ in range(ROUNDS):
+        with nova_server(nova, cached=True) as theirs, signed(directory, "asyncio") as mine:
+            ratios.append(mine.started_s / theirs.started_s)
+    return statistics.median(ratios)
+
+
+def never_seen(nova: nova_api.Nova, directory: Path, count: int = 100) -> None:
+    """An instance's first answer: Nova without its cache, ours `count` instances nobody asked for yet."""
+    write_documents(directory / "fresh", count + 1)
+    uuids = [json.loads((directory / "fresh" / f"{i}.json").read_text())["uuid"] for i in range(1, count + 1)]
+    with nova_server(nova, cached=False) as theirs, signed(directory, "asyncio", "fresh") as mine:
+        spent = []
+        for server, asked in ((theirs, [UUID] * count), (mine, uuids)):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            before, took = cpu_s(server.pid), []
+            for uuid in asked:
+                at = time.perf_counter()
+                connection.request("GET", PATHS[0], headers=nova_api.headers(uuid, PROJECT))
+                answer = connection.getresponse()
+                answer.read()
+                if answer.status != 200:
+                    raise SystemExit(f"bench metadata: {answer.status} for an instance never seen")
+                took.append(time.perf_counter() - at)
+            spent.append((statistics.median(took) * 1000, (cpu_s(server.pid) - before) / count * 1000))
+            connection.close()
+    (nova_ms, nova_cpu_ms), (our_ms, our_cpu_ms) = spent
+    print(f"a first answer, ms (and CPU): Nova without its cache {nova_ms:.2f} ({nova_cpu_ms:.2f})")
+    print(
+        f"  ours {our_ms:.2f} ({our_cpu_ms:.2f}), of Nova's: {our_ms / nova_ms:.3f}    (goal: at most 0.03)"
+    )
+
+
+@contextlib.contextmanager
+def nova_server(nova: nova_api.Nova, *, cached: bool) -> Iterator[Server]:
+    port = free_port()
+    command, variables = nova.command(port, cached=cached)
+    with started(command, port, PATHS[0], nova_api.headers(UUID, PROJECT), variables) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def signed(directory: Path, loop: str, documents: str = "one") -> Iterator[Server]:
+    """Ours, which believes the headers that Neutron's agent signs, as Nova does."""
+    port, secret = free_port(), directory / "secret"
+    secret.touch(0o600)
+    secret.write_text(nova_api.SECRET)
+    command = serve_command(directory / documents, loop)
+    command += ["--listen", f"127.0.0.1:{port},identity=proxy", "--secret-file", str(secret)]
+    with started(command, port, PATHS[0], nova_api.headers(UUID, PROJECT)) as server:
+        yield server
 
 
 def many(directory: Path) -> None:
@@ -141,14 +217,17 @@ def write_documents(directory: Path, count: int) -> None:
         (directory / f"{i}.json").write_text(json.dumps(other))
 
 
+def serve_command(directory: Path, loop: str) -> list[str]:
+    return [sys.executable, "-m", "guestling.main", "serve", "--instances", str(directory), "--loop", loop]
+
+
 @contextlib.contextmanager
 def ours(directory: Path, loop: str, *, nocloud: bool = False) -> Iterator[Server]:
     port, by_path = free_port(), free_port()
-    command = [sys.executable, "-m", "guestling.main", "serve", "--instances", str(directory), "--loop", loop]
-    command += ["--listen", f"127.0.0.1:{port}"]
+    command = [*serve_command(directory, loop), "--listen", f"127.0.0.1:{port}"]
     if nocloud:
         command += ["--listen", f"127.0.0.1:{by_path},identity=path"]
-    with started(command, port) as server:
+    with started(command, port, PATHS[0]) as server:
         yield server
 
 
@@ -162,75 +241,9 @@ def bare(directory: Path, our: Server, loop: str) -> Iterator[Server]:
     (directory / "index.json").write_text(json.dumps(index))
     port = free_port()
     script = Path(__file__).with_name("bare_server.py")
-    with started(
-        [sys.executable, str(script), str(directory / "index.json"), str(port), loop], port
-    ) as server:
+    command = [sys.executable, str(script), str(directory / "index.json"), str(port), loop]
+    with started(command, port, PATHS[0]) as server:
         yield server
-
-
-@contextlib.contextmanager
-def started(command: list[str], port: int) -> Iterator[Server]:
-    before = time.monotonic()
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    process = subprocess.Popen(
-        ["taskset", "-c", "0", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    try:
-        while not answers(port):
-            if process.poll() is not None or time.monotonic() - before > 300:
-                raise SystemExit(f"bench metadata: {' '.join(command)} did not start")
-            time.sleep(0.01)
-        yield Server(process.pid, port, time.monotonic() - before)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def answers(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{PATHS[0]}", timeout=1):
-            return True
-    except OSError:
-        return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wrk(server: Server, path: str, *, close: bool = False, seconds: int = SECONDS) -> Load:
-    command = ["taskset", "-c", "1", "wrk", "-t1", "-c16", f"-d{seconds}s", "--latency"]
-    command += ["-H", "Connection: close"] if close else []
-    command.append(f"http://127.0.0.1:{server.port}{path}")
-    before = cpu_s(server.pid)
-    done = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    used = cpu_s(server.pid) - before
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", done)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", done)
-    count = re.search(r"(\d+) requests in", done)
-    if rate is None or p99 is None or count is None:
-        raise SystemExit(f"bench metadata: wrk said:\n{done}")
-    errors = sum(
-        int(number) for number in re.findall(r"(?:connect|read|write|timeout|responses:) (\d+)", done)
-    )
-    unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]
-    return Load(float(rate[1]), float(p99[1]) * unit, used * 1e6 / max(int(count[1]), 1), errors)
-
-
-def cpu_s(pid: int) -> float:
-    """Processor time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_kib(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1])
 
 
 def first_answer_ms(port: int, index: int) -> float:

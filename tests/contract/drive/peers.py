@@ -26,8 +26,8 @@ class PeerMissingError(Exception):
 
 
 def nova() -> Path:
-    """Python of an environment with Nova. Raises PeerMissingError."""
-    return _environment("nova", ("nova",))
+    """Python of an environment with Nova, and uwsgi beside it to serve its metadata. Raises PeerMissingError."""
+    return _environment("nova", ("nova", "pyuwsgi"))
 
 
 def cloud_init() -> tuple[Path, Path]:

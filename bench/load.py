@@ -43,12 +43,13 @@ def started(
     path: str,
     headers: Mapping[str, str] | None = None,
     variables: Mapping[str, str] | None = None,
+    cpus: str = "0",
 ) -> Iterator[Server]:
     """The server that `command` starts, from its first answer to `path` on; ended at the end of the block."""
     before = time.monotonic()
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
-        ["taskset", "-c", "0", *command],
+        ["taskset", "-c", cpus, *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**environment, **(variables or {})},
@@ -82,9 +83,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wrk(server: Server, path: str, *, close: bool = False, seconds: int = SECONDS) -> Load:
+def wrk(server: Server, path: str, *, close: bool = False, seconds: int = SECONDS, cpus: str = "1") -> Load:
     """One run of wrk with 16 connections; `close`: a connection for each request. Any error counts."""
-    command = ["taskset", "-c", "1", "wrk", "-t1", "-c16", f"-d{seconds}s", "--latency"]
+    command = ["taskset", "-c", cpus, "wrk", "-t1", "-c16", f"-d{seconds}s", "--latency"]
     for name, value in server.headers.items():
         command += ["-H", f"{name}: {value}"]
     command += ["-H", "Connection: close"] if close else []

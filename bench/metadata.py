@@ -11,7 +11,9 @@ import contextlib
 import http.client
 import json
 import os
+import resource
 import shutil
+import socket
 import statistics
 import sys
 import tempfile
@@ -60,6 +62,8 @@ def run() -> None:
         directory = Path(name)
         compare(directory)
         beside_nova(directory)
+        beside_a_crowd(directory)
+        with_workers(directory)
         many(directory)
 
 
@@ -139,13 +143,13 @@ def start_ratios(nova: nova_api.Nova, directory: Path) -> float:
     return statistics.median(ratios)
 
 
-def never_seen(nova: nova_api.Nova, directory: Path, count: int = 100) -> None:
+def never_seen(nova: nova_api.Nova, directory: Path, count: int = 1000) -> None:
     """An instance's first answer: Nova without its cache, ours `count` instances nobody asked for yet."""
     write_documents(directory / "fresh", count + 1)
     uuids = [json.loads((directory / "fresh" / f"{i}.json").read_text())["uuid"] for i in range(1, count + 1)]
     with nova_server(nova, cached=False) as theirs, signed(directory, "asyncio", "fresh") as mine:
         spent = []
-        for server, asked in ((theirs, [UUID] * count), (mine, uuids)):
+        for server, asked in ((theirs, [UUID] * (count // 10)), (mine, uuids)):
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
             before, took = cpu_s(server.pid), []
             for uuid in asked:
@@ -156,13 +160,45 @@ def never_seen(nova: nova_api.Nova, directory: Path, count: int = 100) -> None:
                 if answer.status != 200:
                     raise SystemExit(f"bench metadata: {answer.status} for an instance never seen")
                 took.append(time.perf_counter() - at)
-            spent.append((statistics.median(took) * 1000, (cpu_s(server.pid) - before) / count * 1000))
+            spent.append((statistics.median(took) * 1000, (cpu_s(server.pid) - before) / len(asked) * 1000))
             connection.close()
     (nova_ms, nova_cpu_ms), (our_ms, our_cpu_ms) = spent
     print(f"a first answer, ms (and CPU): Nova without its cache {nova_ms:.2f} ({nova_cpu_ms:.2f})")
     print(
         f"  ours {our_ms:.2f} ({our_cpu_ms:.2f}), of Nova's: {our_ms / nova_ms:.3f}    (goal: at most 0.03)"
     )
+
+
+def beside_a_crowd(directory: Path, idle: int = 10_000, half_asked: int = 60) -> None:
+    """Idle connections from many addresses and requests that never end, beside live traffic."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (idle + 2_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    with ours(directory / "one", "uvloop") as server, contextlib.ExitStack() as crowd:
+        alone = wrk(server, PATHS[0])
+        for i in range(idle + half_asked):
+            guest = crowd.enter_context(socket.socket())
+            guest.bind((f"127.1.{i % 200}.1", 0))
+            guest.connect(("127.0.0.1", server.port))
+            if i >= idle:
+                guest.send(b"GET /latest/meta-data/ HTT")
+        crowded = wrk(server, PATHS[0])
+        print(f"\nbeside {idle} idle connections and {half_asked} half requests: ", end="")
+        print(f"errors {crowded.errors}, p99 {crowded.p99_ms:.1f} ms (alone {alone.p99_ms:.1f})", end="")
+        print(f", CPU {crowded.cpu_us:.1f} us a request (alone {alone.cpu_us:.1f})", end="")
+        print(f", RSS {rss_kib(server.pid) / 1024:.0f} MiB    (goal: no error, p99 at most 20, 200 MiB)")
+
+
+def with_workers(directory: Path) -> None:
+    """One and two server processes, each beside wrk on the same two CPUs."""
+    loads = {}
+    for workers in (1, 2):
+        port = free_port()
+        command = [*serve_command(directory / "one", "uvloop"), "--listen", f"127.0.0.1:{port}"]
+        command += ["--workers", str(workers)]
+        with started(command, port, PATHS[0], cpus="0,1") as server:
+            rounds = [wrk(server, PATHS[0], cpus="0,1") for _ in range(ROUNDS)]
+            loads[workers] = statistics.median(load.per_s for load in rounds)
+    print(f"--workers, both CPUs shared with wrk: 1 {loads[1]:.0f}/s, 2 {loads[2]:.0f}/s", end="")
+    print(f", ratio {loads[2] / loads[1]:.2f}")
 
 
 @contextlib.contextmanager

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 
 import pytest
 
+from instance_metadata.instance import parse
 from metadata_server import tokens
+from metadata_server.app import MetadataServer
+from metadata_server.http import Response
 from metadata_server.responder import TOKEN_HEADER, TTL_HEADER, Context, MintToken
-from tests.unit.metadata_server.asking import NOW_S, UUID, ask, header, status
+from metadata_server.wishes import carry_out
+from tests.unit.metadata_server.asking import DOCUMENT, NOW_S, UUID, ask, header, status
 
 KEY = b"k" * 32
 NONCE = b"n" * 16
@@ -136,3 +141,29 @@ def test_tok_11_scope() -> None:
     assert status(ask("GET", "/openstack", imds=REQUIRED)) == 200
     assert status(ask("GET", "/openstack", context=everywhere, imds=REQUIRED)) == 401
     assert status(ask("GET", "/openstack", (TOKEN_HEADER, token()), context=everywhere, imds=REQUIRED)) == 200
+
+
+async def test_ms_t11_tokens_are_not_kept() -> None:
+    """No state a token: what the server holds does not grow with the tokens it gave out."""
+    server = MetadataServer()
+    server.instances.put(parse({**DOCUMENT, "imds": REQUIRED}, "web-1"))
+    tree = server.instances.tree(UUID)
+    assert tree is not None
+
+    async def put(count: int) -> set[bytes]:
+        given = set()
+        for _ in range(count):
+            answer = await carry_out(MintToken(21_600, 1), tree, server.services)
+            assert isinstance(answer, Response)
+            given.add(answer.body)
+        return given
+
+    await put(100)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        assert len(await put(5_000)) == 5_000
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 5_000

@@ -21,7 +21,8 @@ from configdrive import builder, reader, whole
 from configdrive.builder import Format
 from guestling.output import print_rows
 from instance_metadata import documents, instance
-from tests.contract.drive import nova_builder, peers, writers
+from tests.contract import peers
+from tests.contract.drive import nova_builder, writers
 
 FILES = 66
 DRIVES_IN_A_ROW = 1000

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from bench import nova_api
 from bench.load import Server, cpu_s, free_port, pss_kib, rss_kib, started, wrk
-from tests.contract.drive.peers import PeerMissingError
+from tests.contract.peers import PeerMissingError
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 PATHS = (

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.contract.drive import peers
+from tests.contract import peers
 
 SITE = Path(__file__).with_name("nova_site")
 SECRET = "a shared secret of some length"

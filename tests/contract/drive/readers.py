@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from configdrive import oracle, reader
-from tests.contract.drive import peers
+from tests.contract import peers
 from tests.contract.drive.writers import LABELS, have, need, run
 
 Tree = Mapping[str, bytes]

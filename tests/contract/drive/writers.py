@@ -17,7 +17,7 @@ import pytest
 
 from configdrive import builder, envelope
 from configdrive.builder import Format
-from tests.contract.drive import peers
+from tests.contract import peers
 
 Tree = Mapping[str, bytes]
 Peer = TypeVar("Peer")

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.contract.drive import peers
+from tests.contract import peers
 
 HERE = Path(__file__).resolve().parent
 FIXTURES = HERE.parents[2] / "fixtures" / "metadata" / "instances"

@@ -20,7 +20,7 @@ from instance_metadata.versions import EC2_NOVA, OPENSTACK
 from metadata_server.http import Request, Response
 from metadata_server.pages import SEED_LENGTH
 from metadata_server.responder import FetchVendorData, ReadPassword, Send, respond
-from tests.contract.drive import peers
+from tests.contract import peers
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CACHE = Path(__file__).resolve().parents[3] / ".cache/peers"
+CACHE = Path(__file__).resolve().parents[2] / ".cache/peers"
 MIRROR = "http://deb.debian.org/debian"
 SUITE = "trixie"
 # What cloud-init imports to read a drive.
@@ -26,7 +26,7 @@ class PeerMissingError(Exception):
 
 
 def nova() -> Path:
-    """Python of an environment with Nova, and uwsgi beside it to serve its metadata. Raises PeerMissingError."""
+    """Python of an environment with Nova, and uwsgi to serve its metadata. Raises PeerMissingError."""
     return _environment("nova", ("nova", "pyuwsgi"))
 
 

@@ -1,17 +1,24 @@
 """The serial console's record: bounded on disk, whatever a guest prints (SP-15, SP-16).
 
 Kept are the first 64 KiB and the last 8 to 16 MiB, in two files that take turns; what lies between is
-counted.
+counted. A fourth file says how much there was and whose turn it is, so that another process can read the
+record while it is written, or after its writer was killed.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
 HEAD_BYTES = 64 << 10
 RING_BYTES = 8 << 20
+_HEAD, _RING, _COUNT = "console.head", ("console.0", "console.1"), "console.count"
 _READ_BACK = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_TOTAL_AND_TURN = struct.Struct("=QB")
+"""Bytes written in all, and which file of the ring is written to."""
+
+_READS = 3
 
 
 class ConsoleRing:
@@ -21,10 +28,11 @@ class ConsoleRing:
     """
 
     def __init__(self, directory: Path, head_bytes: int = HEAD_BYTES, ring_bytes: int = RING_BYTES) -> None:
-        self._head = os.open(directory / "console.head", _READ_BACK, 0o600)
-        self._ring = [os.open(directory / f"console.{turn}", _READ_BACK, 0o600) for turn in (0, 1)]
+        self._head = os.open(directory / _HEAD, _READ_BACK, 0o600)
+        self._ring = [os.open(directory / name, _READ_BACK, 0o600) for name in _RING]
+        self._count = os.open(directory / _COUNT, _READ_BACK, 0o600)
         self._head_bytes, self._ring_bytes = head_bytes, ring_bytes
-        self._headed = self._current_bytes = 0
+        self._headed = self._current_bytes = self._turn = 0
         self.total = 0
 
     def write(self, chunk: bytes) -> None:
@@ -34,33 +42,69 @@ class ConsoleRing:
             self._headed += os.write(self._head, chunk[: self._head_bytes - self._headed])
         while chunk:
             if self._current_bytes == self._ring_bytes:
-                self._turn()
-            written = os.write(self._ring[1], chunk[: self._ring_bytes - self._current_bytes])
+                self._next_turn()
+            written = os.write(self._ring[self._turn], chunk[: self._ring_bytes - self._current_bytes])
             self._current_bytes += written
             chunk = chunk[written:]
+        self._tell()
 
-    def _turn(self) -> None:
+    def _next_turn(self) -> None:
         """The current file is full: forget the older one and go on there."""
-        self._ring.reverse()
-        os.ftruncate(self._ring[1], 0)
-        os.lseek(self._ring[1], 0, os.SEEK_SET)
+        self._turn = 1 - self._turn
+        self._tell()
+        os.ftruncate(self._ring[self._turn], 0)
+        os.lseek(self._ring[self._turn], 0, os.SEEK_SET)
         self._current_bytes = 0
+
+    def _tell(self) -> None:
+        os.pwrite(self._count, _TOTAL_AND_TURN.pack(self.total, self._turn), 0)
 
     def read(self) -> bytes:
         """The beginning, a line that says how much is left out, and the latest."""
-        recent = b"".join(_whole(fd) for fd in self._ring)
-        forgotten = self.total - len(recent)
-        if forgotten <= 0:
-            return recent
-        head = _whole(self._head)
-        if forgotten <= len(head):
-            return head[:forgotten] + recent
-        return head + b"\n[... %d bytes of console output left out ...]\n" % (forgotten - len(head)) + recent
+        return _joined(_whole(self._head), [_whole(fd) for fd in self._ring], self._turn, self.total)
 
     def close(self) -> None:
         """Close the files; the directory is removed by its owner."""
-        for fd in (self._head, *self._ring):
+        for fd in (self._head, *self._ring, self._count):
             os.close(fd)
+
+
+def read_record(directory: Path) -> tuple[bytes, int]:
+    """What a ring in `directory` kept, and how many bytes there were in all; nothing where there is none.
+
+    Another process may be writing to it. The count is read first, so that nothing is there twice; when the
+    files took turns meanwhile, their order would be wrong, and all is read again.
+    """
+    for _ in range(_READS):
+        count = _bytes_of(directory / _COUNT)
+        if len(count) != _TOTAL_AND_TURN.size:
+            return b"", 0
+        head, *ring = (_bytes_of(directory / name) for name in (_HEAD, *_RING))
+        total, turn = _TOTAL_AND_TURN.unpack(count)
+        if _bytes_of(directory / _COUNT)[-1:] == count[-1:]:
+            break
+    return _joined(head, ring, turn, total), total
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return _whole(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _joined(head: bytes, ring: list[bytes], turn: int, total: int) -> bytes:
+    recent = ring[1 - turn] + ring[turn]
+    forgotten = total - len(recent)
+    if forgotten <= 0:
+        return recent
+    if forgotten <= len(head):
+        return head[:forgotten] + recent
+    return head + b"\n[... %d bytes of console output left out ...]\n" % (forgotten - len(head)) + recent
 
 
 def printable(output: bytes) -> str:

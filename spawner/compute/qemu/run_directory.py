@@ -2,20 +2,21 @@
 
 Mode 0700 below $GUESTLING_RUN_DIR, $XDG_RUNTIME_DIR/guestling or /tmp/guestling-UID, with a short path,
 because a unix socket's may have 107 bytes. (Root's own collection is 0711: QEMU's user must be able to
-reach its directory.) A lock that its maker holds tells a live directory from one that a killed process left
-behind; `sweep` removes the latter.
+reach its directory.) A lock tells a live directory from one that a killed process left behind: its maker
+holds it, and so does the keeper of a guest that may outlive its maker, to whom the descriptor is handed.
+`sweep` removes directories that nobody holds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import socket
 import stat
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from spawner.compute.qemu.user import User
@@ -24,7 +25,6 @@ from spawner.errors import FileRefused, RunDirectoryUnusable
 SOCKET_PATH_BYTES = 107
 _LONGEST_NAME = "metadata.sock"
 _LOCK = "lock"
-_YOUNG_S = 10.0
 
 
 class RunDirectory:
@@ -40,9 +40,11 @@ class RunDirectory:
         root = root or run_root(os.environ, os.geteuid())
         _own(root)
         try:
-            path = Path(tempfile.mkdtemp(prefix="g", dir=root))
-            lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever sweeps waits for us: no directory is seen between its making and its lock.
+            with _held(root, fcntl.LOCK_SH):
+                path = Path(tempfile.mkdtemp(prefix="g", dir=root))
+                lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise RunDirectoryUnusable(root, error.strerror or "cannot be written") from error
         directory = cls(path, lock)
@@ -50,6 +52,16 @@ class RunDirectory:
             directory.remove()
             raise RunDirectoryUnusable(root, f"a socket path in it would pass {SOCKET_PATH_BYTES} bytes")
         return directory
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunDirectory:
+        """One that an earlier process made, for the guest that lives in it; its keeper holds the lock."""
+        return cls(path, -1)
+
+    @property
+    def lock(self) -> int:
+        """The descriptor that marks the directory as live, wherever it is open."""
+        return self._lock
 
     @property
     def metadata_socket(self) -> Path:
@@ -115,15 +127,44 @@ def run_root(environ: Mapping[str, str], uid: int) -> Path:
 
 
 def sweep(root: Path | None = None) -> list[Path]:
-    """Remove run directories whose maker is gone (its lock is free). Returns them."""
+    """Remove run directories that nobody holds. Returns them."""
     root = root or run_root(os.environ, os.geteuid())
     if not root.is_dir():
         return []
     _own(root)
-    abandoned = [path for path in sorted(root.iterdir()) if _abandoned(path)]
-    for path in abandoned:
-        shutil.rmtree(path, ignore_errors=True)
+    with _held(root, fcntl.LOCK_EX):
+        abandoned = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_held(path)]
+        for path in abandoned:
+            shutil.rmtree(path, ignore_errors=True)
     return abandoned
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody lives in a run directory: its maker, or the keeper of its guest."""
+    try:
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # not ours to judge
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+@contextlib.contextmanager
+def _held(root: Path, how: int) -> Iterator[None]:
+    """The collection itself, locked: shared while a directory is made, alone while they are swept."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _own(root: Path) -> None:
@@ -137,21 +178,3 @@ def _own(root: Path) -> None:
         raise RunDirectoryUnusable(root, "it is not a directory of ours")
     if status.st_mode & 0o022:
         raise RunDirectoryUnusable(root, f"others may write to it (mode {stat.S_IMODE(status.st_mode):04o})")
-
-
-def _abandoned(path: Path) -> bool:
-    try:
-        if time.time() - path.lstat().st_mtime < _YOUNG_S:
-            return False  # its maker may be between mkdir and lock
-        lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return path.is_dir()
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(lock)
-    return True

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner.compute.qemu.console import ConsoleRing, printable
+from spawner.compute.qemu.console import ConsoleRing, printable, read_record
 
 
 def ring(directory: Path, *chunks: bytes, head: int = 10, size: int = 100) -> ConsoleRing:
@@ -35,7 +37,7 @@ def test_sp_15_beyond_the_bound_the_beginning_and_the_end_are_kept(tmp_path: Pat
 def test_sp_15_a_chunk_larger_than_the_ring_is_no_exception(tmp_path: Path) -> None:
     made = ring(tmp_path, b"a" * 1000)
     assert made.read().startswith(b"a" * 10 + b"\n[... ")
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 210
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 210 + 9
 
 
 @given(st.lists(st.binary(max_size=60), max_size=30))
@@ -44,6 +46,7 @@ def test_sp_15_no_byte_is_kept_twice_or_out_of_order(chunks: list[bytes]) -> Non
 
     with tempfile.TemporaryDirectory() as directory:
         kept = ring(Path(directory), *chunks).read()
+        assert read_record(Path(directory)) == (kept, sum(map(len, chunks)))
     everything = b"".join(chunks)
     head, mark, rest = kept.partition(b"\n[... ")
     if not mark:
@@ -53,6 +56,30 @@ def test_sp_15_no_byte_is_kept_twice_or_out_of_order(chunks: list[bytes]) -> Non
     assert everything.startswith(head)
     assert everything.endswith(tail)
     assert len(head) + int(forgotten) + len(tail) == len(everything)
+
+
+def test_sp_06_another_process_reads_the_record_while_it_is_written(tmp_path: Path) -> None:
+    """The writer runs as fast as it can; what the reader sees is a beginning and an end, never a mixture."""
+    program = (
+        "import sys; from pathlib import Path; from spawner.compute.qemu.console import ConsoleRing;"
+        "ring = ConsoleRing(Path(sys.argv[1]), 100, 4096); print('ready', flush=True); number = 0\n"
+        "while True: ring.write(b'%09d\\n' % number); number += 1"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        seen = 0
+        for _ in range(2000):
+            record, _total = read_record(tmp_path)
+            numbers = [int(line) for line in record.split(b"\n") if line.isdigit() and len(line) == 9]
+            assert numbers == sorted(set(numbers))
+            seen = max(seen, *numbers, 0)
+        writer.kill()
+    assert seen > 1000
+
+
+def test_sp_06_a_record_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert read_record(tmp_path) == (b"", 0)
 
 
 def test_sp_13_a_planted_link_is_not_followed(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
 
-from spawner.compute.qemu.run_directory import RunDirectory, run_root, sweep
+from spawner.compute.qemu.run_directory import RunDirectory, is_held, run_root, sweep
 from spawner.compute.qemu.user import User
 from spawner.errors import FileRefused, RunDirectoryUnusable
 
@@ -93,9 +93,6 @@ def test_sp_06_sweep_removes_what_a_killed_maker_left_and_nothing_else(public: P
         assert maker.stdout is not None
         left = Path(maker.stdout.readline().strip())
         ours = RunDirectory.create(root)
-        old = time.time() - 60
-        for path in (left, ours.path):
-            os.utime(path, (old, old))
         assert sweep(root) == []  # both makers live
         maker.kill()
     assert sweep(root) == [left]
@@ -103,12 +100,42 @@ def test_sp_06_sweep_removes_what_a_killed_maker_left_and_nothing_else(public: P
     ours.remove()
 
 
-def test_sp_06_sweep_leaves_alone_what_is_just_being_made(public: Path) -> None:
+def test_sp_06_sweep_sees_no_directory_between_its_making_and_its_lock(public: Path) -> None:
+    root = public / "run"
+    RunDirectory.create(root).remove()
+    stop = threading.Event()
+    swept: list[Path] = []
+
+    def sweeper() -> None:
+        while not stop.is_set():
+            swept.extend(sweep(root))
+
+    thread = threading.Thread(target=sweeper)
+    thread.start()
+    made = [RunDirectory.create(root) for _ in range(200)]
+    stop.set()
+    thread.join()
+    assert swept == []
+    for directory in made:
+        directory.remove()
+
+
+def test_sp_06_a_directory_is_live_as_long_as_anybody_has_its_lock(public: Path) -> None:
+    ours = RunDirectory.create(public / "run")
+    keeper = subprocess.Popen(["sleep", "60"], pass_fds=[ours.lock])
+    os.close(ours.lock)
+    assert is_held(ours.path)
+    assert sweep(public / "run") == []
+    keeper.kill()
+    keeper.wait()
+    assert not is_held(ours.path)
+    assert sweep(public / "run") == [ours.path]
+
+
+def test_sp_06_what_has_no_lock_is_removed_at_once(public: Path) -> None:
     root = public / "run"
     RunDirectory.create(root).remove()
     (root / "gfresh").mkdir()
-    assert sweep(root) == []
-    os.utime(root / "gfresh", (0, 0))
     assert sweep(root) == [root / "gfresh"]
 
 

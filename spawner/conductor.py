@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import demand, placement, scheduler
+from spawner import demand, devices, placement, scheduler
 from spawner.compute.agent_events import AgentEvent
 from spawner.compute.node import ComputeNode
 from spawner.errors import Conflict, NotEnough, NoValidHost, SpawnerError
@@ -172,6 +172,7 @@ class Conductor:
                 except NotEnough:
                     # Only what one consumer may have at most can be the reason: amounts were filtered.
                     continue
+                await devices.plug_first(connection, server_id)
                 changes = {
                     "host": host.name,
                     "availability_zone": host.zone,
@@ -232,6 +233,7 @@ class Conductor:
             await self._nodes[server.host].destroy(server_id)
         async with self._store.write() as connection:
             await placement.release(connection, server_id)
+            await devices.unplug(connection, server_id)
         await self._finish(
             server_id,
             "instance.delete.end",

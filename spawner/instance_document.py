@@ -8,10 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from instance_metadata.instance import Instance, parse
+from spawner.devices import Devices, metadata_entries
 from spawner.store.servers import Server
 
 
-def instance_of(server: Server, network_data: Mapping[str, Any]) -> Instance:
+def instance_of(
+    server: Server,
+    network_data: Mapping[str, Any],
+    plugged: Devices = Devices(),  # noqa: B008 - a frozen value
+) -> Instance:
     """The instance whose documents the server's guest is given. Raises InvalidInstance."""
     document: dict[str, Any] = {
         "uuid": server.id,
@@ -33,6 +38,7 @@ def instance_of(server: Server, network_data: Mapping[str, Any]) -> Instance:
         document["keys"] = [{"name": server.key_name, "type": "ssh", "data": server.public_key}]
     if server.user_data is not None:
         document["user_data"] = server.user_data
+    document["devices"] = metadata_entries(plugged)
     if not network_data["links"]:
         del document["network"]
     return parse(

@@ -16,6 +16,8 @@ from spawner.errors import InvalidSpec
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 SERIAL = re.compile(r"[A-Za-z0-9_.;:=/-]{0,64}")
+DEVICE_NAME = re.compile(r"([a-z][a-z0-9-]{0,27})?")
+"""QEMU's names of nodes have at most 31 characters."""
 
 GUEST_DEADLINE_S = 900.0
 """A guest that has not ended by then is ended (faults-and-threats section 3)."""
@@ -40,7 +42,9 @@ class Format(Enum):
 class Disk:
     """One disk.
 
-    `serial` shows in the guest as /dev/disk/by-id; `backing` names a qcow2 disk's base explicitly.
+    `serial` shows in the guest as /dev/disk/by-id; `backing` names a qcow2 disk's base explicitly. `name`
+    is by what it can be found again and unplugged, `slot` its place on the PCI bus; without them the
+    driver chooses.
     """
 
     path: Path
@@ -49,8 +53,11 @@ class Disk:
     read_only: bool = False
     serial: str = ""
     backing: Disk | None = None
+    name: str = ""
+    slot: int | None = None
 
     def __post_init__(self) -> None:
+        _require_place("disk", self.name, self.slot)
         _require(
             self.path.is_absolute(), "disk.path", f"{self.path} is not absolute", "Give an absolute path"
         )
@@ -66,12 +73,15 @@ class Disk:
 
 @dataclass(frozen=True)
 class Nic:
-    """One network card; the first is the one that reaches the metadata address."""
+    """One network card; the first is the one that reaches the metadata address. `name`, `slot`: see Disk."""
 
     mac: str
     model: str = "virtio-net-pci"
+    name: str = ""
+    slot: int | None = None
 
     def __post_init__(self) -> None:
+        _require_place("nic", self.name, self.slot)
         _require(
             MAC.fullmatch(self.mac) is not None, "nic.mac", f"{self.mac!r} is not a MAC address",
             "Write six lower-case pairs, as 52:54:00:12:34:56",
@@ -173,3 +183,13 @@ class Ending:
 def _require(holds: bool, name: str, wrong: str, remedy: str) -> None:
     if not holds:
         raise InvalidSpec(name, wrong, remedy)
+
+
+def _require_place(kind: str, name: str, slot: int | None) -> None:
+    _require(
+        DEVICE_NAME.fullmatch(name) is not None, f"{kind}.name", f"{name!r} cannot name a device",
+        "Use at most 28 of a-z, 0-9 and '-', starting with a letter",
+    )  # fmt: skip
+    _require(
+        slot is None or 1 <= slot <= 31, f"{kind}.slot", f"{slot} is no slot of a PCI bus", "Give 1 to 31"
+    )

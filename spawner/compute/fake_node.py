@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from spawner.compute.node import OnEnd, OnReport
+from spawner.compute.node import CommandAnswer, OnEnd, OnReport
+from spawner.devices import NicDevice, VolumeDevice
 from spawner.errors import SpawnerError
 from spawner.placement import DISK_GB, MEMORY_MB, VCPU, Inventory
 from spawner.states import PowerState
@@ -30,15 +31,40 @@ class FakeNodeFailed(SpawnerError):
     code = "fake-node"
 
 
+class FakeConsole:
+    """Says one line, then hands back what is typed."""
+
+    def __init__(self, greeting: bytes) -> None:
+        self._said: asyncio.Queue[bytes] = asyncio.Queue()
+        self._said.put_nowait(greeting)
+
+    async def read(self) -> bytes:
+        """What was said or typed."""
+        return await self._said.get()
+
+    async def write(self, data: bytes) -> None:
+        """Type it back."""
+        self._said.put_nowait(data)
+
+    def close(self) -> None:
+        """Whoever still reads sees the end."""
+        self._said.put_nowait(b"")
+
+
 class FakeNode:
-    """Guests are entries of a dictionary. `fail_spawn` makes every spawn fail with these words."""
+    """Guests are entries of a dictionary, and what is plugged into each is a set of ids.
+
+    `fail_spawn` makes every spawn fail with these words, `fail_plug` everything that plugs a device.
+    """
 
     driver = "fake"
 
     def __init__(self, name: str, *, vcpus: int = 64, memory_mib: int = 65536, disk_gib: int = 1000) -> None:
         self.name = name
         self.guests: dict[str, PowerState] = {}
+        self.plugged: dict[str, set[str]] = {}
         self.fail_spawn = ""
+        self.fail_plug = ""
         self.spawn_takes_s = 0.0
         self.on_report: OnReport | None = None
         self.on_end: OnEnd | None = None
@@ -66,6 +92,7 @@ class FakeNode:
     async def destroy(self, server_id: str) -> None:
         """Forget the guest."""
         self.guests.pop(server_id, None)
+        self.plugged.pop(server_id, None)
 
     async def power_off(self, server_id: str) -> None:
         """Note it as off."""
@@ -110,6 +137,58 @@ class FakeNode:
     def console_output(self, server_id: str) -> bytes:
         """A line that says so."""
         return f"fake console of {server_id}\n".encode()
+
+    async def attach_volume(self, server: Server, volume: VolumeDevice) -> None:
+        """Note it as plugged in."""
+        self._plug(server.id, volume.volume_id)
+
+    async def detach_volume(self, server: Server, volume: VolumeDevice) -> None:
+        """Forget it."""
+        self._unplug(server.id, volume.volume_id)
+
+    async def resize_volume(self, server: Server, volume: VolumeDevice, size_bytes: int) -> None:
+        """Nothing has a size here."""
+
+    async def attach_port(self, server: Server, nic: NicDevice) -> None:
+        """Note it as plugged in."""
+        self._plug(server.id, nic.port_id)
+
+    async def detach_port(self, server: Server, nic: NicDevice) -> None:
+        """Forget it."""
+        self._unplug(server.id, nic.port_id)
+
+    async def refresh(self, server: Server) -> None:
+        """Nobody reads metadata here."""
+
+    async def rescue(self, server: Server, image_id: str) -> None:  # noqa: ARG002 - the interface
+        """Note it as running."""
+        self._set(server.id, PowerState.RUNNING)
+
+    async def unrescue(self, server: Server) -> None:
+        """Note it as running."""
+        self._set(server.id, PowerState.RUNNING)
+
+    async def execute(self, server_id: str, command: str, timeout_s: float) -> CommandAnswer:  # noqa: ARG002 - the interface
+        """The command itself, as its output."""
+        if self.guests.get(server_id) is not PowerState.RUNNING:
+            raise FakeNodeFailed("the guest does not run")
+        return CommandAnswer(0, f"{command}\n".encode(), b"")
+
+    def console(self, server_id: str) -> FakeConsole:
+        """A console that types back."""
+        if self.guests.get(server_id) is not PowerState.RUNNING:
+            raise FakeNodeFailed("the guest does not run")
+        return FakeConsole(self.console_output(server_id))
+
+    def _plug(self, server_id: str, device_id: str) -> None:
+        if self.fail_plug:
+            raise FakeNodeFailed(self.fail_plug)
+        self.plugged.setdefault(server_id, set()).add(device_id)
+
+    def _unplug(self, server_id: str, device_id: str) -> None:
+        if self.fail_plug:
+            raise FakeNodeFailed(self.fail_plug)
+        self.plugged.get(server_id, set()).discard(device_id)
 
     def _set(self, server_id: str, state: PowerState) -> None:
         if server_id not in self.guests:

@@ -6,16 +6,41 @@ Each method is safe to repeat: the conductor may have been killed between asking
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from spawner.compute.agent_events import AgentEvent
+from spawner.devices import NicDevice, VolumeDevice
 from spawner.placement import Inventory
 from spawner.states import PowerState
 from spawner.store.servers import Server
 
 OnReport = Callable[[str, AgentEvent], Awaitable[None]]
 OnEnd = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class CommandAnswer:
+    """How a command in a guest ended; `cut` when there may have been more output than the guest sends."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+    cut: bool = False
+
+
+class Console(Protocol):
+    """One reader's and writer's connection to a guest's serial console."""
+
+    async def read(self) -> bytes:
+        """The next bytes: first what is kept, then as they come; empty when the guest has ended."""
+
+    async def write(self, data: bytes) -> None:
+        """Type something. Raises SpawnerError when the guest does not run."""
+
+    def close(self) -> None:
+        """Read no more."""
 
 
 class ComputeNode(Protocol):
@@ -77,3 +102,37 @@ class ComputeNode(Protocol):
 
     def console_output(self, server_id: str) -> bytes:
         """What the serial console kept."""
+
+    # --- devices that come and go -----------------------------------------------------------------------
+
+    async def attach_volume(self, server: Server, volume: VolumeDevice) -> None:
+        """Plug a volume in. A guest that runs sees it now, one that is off at its next start."""
+
+    async def detach_volume(self, server: Server, volume: VolumeDevice) -> None:
+        """Take a volume out; returns when a guest that runs has let go of it. Nothing there is fine."""
+
+    async def resize_volume(self, server: Server, volume: VolumeDevice, size_bytes: int) -> None:
+        """Make a volume that is plugged in larger; a guest that runs sees its new size."""
+
+    async def attach_port(self, server: Server, nic: NicDevice) -> None:
+        """Plug a network card in; as with volumes."""
+
+    async def detach_port(self, server: Server, nic: NicDevice) -> None:
+        """Take a network card out; as with volumes."""
+
+    async def refresh(self, server: Server) -> None:
+        """The server's documents have changed: what its guest reads of its metadata from now on."""
+
+    # --- rescue, commands, console ----------------------------------------------------------------------
+
+    async def rescue(self, server: Server, image_id: str) -> None:
+        """Restart the guest from a fresh disk of this image, its own disk as the second one."""
+
+    async def unrescue(self, server: Server) -> None:
+        """Restart the guest from its own disk, and remove the rescue disk."""
+
+    async def execute(self, server_id: str, command: str, timeout_s: float) -> CommandAnswer:
+        """Carry out a command line of /bin/sh in the guest, as root, over its agent's channel."""
+
+    def console(self, server_id: str) -> Console:
+        """A connection to the guest's serial console. Raises SpawnerError when it does not run."""

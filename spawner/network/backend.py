@@ -11,10 +11,10 @@ from typing import Protocol
 class Attachment:
     """One guest's network, ready to be put on QEMU's command line.
 
-    `netdev` is the value of -netdev without its id. `relay`: the launcher makes a network namespace whose
-    169.254.169.254 leads to this unix socket. `netns`: the launcher enters this namespace instead. `tap`:
-    `INTERFACE:NUMBER`, the tap there that QEMU inherits as this descriptor. `spawns`: QEMU itself must
-    start programs, so its sandbox cannot forbid that.
+    `netdev` is the value of -netdev without its id, empty for a guest without a card. `relay`: the launcher
+    makes a network namespace whose 169.254.169.254 leads to this unix socket. `netns`: the launcher enters
+    this namespace instead. `tap`: `INTERFACE:NUMBER`, the tap there that QEMU inherits as this descriptor.
+    `spawns`: QEMU itself must start programs, so its sandbox cannot forbid that.
     """
 
     netdev: str

@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from spawner.errors import StoreTooNew
 from spawner.store.tables import METADATA
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: volumes, their attachments, device slots, rescues; nothing that was there before has changed."""
 BUSY_TIMEOUT_MS = 30_000
 
 
@@ -103,8 +104,11 @@ async def _bring_up_to_date(store: Store) -> None:
         found = (await connection.execute(text("SELECT version FROM schema_version"))).scalar()
         if found is not None and found > SCHEMA_VERSION:
             raise StoreTooNew(str(store.engine.url), found, SCHEMA_VERSION)
-        if found is None:
-            await connection.run_sync(METADATA.create_all)
-            await connection.execute(
-                text("INSERT INTO schema_version (version) VALUES (:version)"), {"version": SCHEMA_VERSION}
-            )
+        if found == SCHEMA_VERSION:
+            return
+        # So far every version only added tables: making those that are missing is the whole way up.
+        await connection.run_sync(METADATA.create_all)
+        change = "INSERT INTO schema_version (version) VALUES (:version)"
+        if found is not None:
+            change = "UPDATE schema_version SET version = :version"
+        await connection.execute(text(change), {"version": SCHEMA_VERSION})

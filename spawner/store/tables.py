@@ -363,3 +363,55 @@ SECURITY_GROUP_RULES = Table(
     Column("description", Text, nullable=False, default=""),
     *_times(),
 )
+
+# --- Cinder, and what is plugged into servers -----------------------------------------------------------
+
+VOLUMES = Table(
+    "volumes",
+    METADATA,
+    _id(),
+    Column("name", String(255), nullable=False, default=""),
+    Column("description", Text, nullable=True),
+    Column("project_id", String(64), nullable=False, index=True),
+    Column("user_id", String(64), nullable=False),
+    Column("status", String(32), nullable=False),
+    Column("size_gib", Integer, nullable=False),
+    Column("bootable", Boolean, nullable=False, default=False),
+    Column("image_id", String(36), nullable=True),
+    # The properties of that image, as they were.
+    Column("image_metadata", JSON, nullable=False, default=dict),
+    Column("source_volume_id", String(36), nullable=True),
+    Column("metadata", JSON, nullable=False, default=dict),
+    *_times(),
+)
+
+# The primary key says that a volume is in one server at a time.
+VOLUME_ATTACHMENTS = Table(
+    "volume_attachments",
+    METADATA,
+    Column("volume_id", ForeignKey("volumes.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("server_id", String(36), nullable=False, index=True),
+    Column("device", String(32), nullable=False),
+    Column("delete_on_termination", Boolean, nullable=False, default=False),
+    *_times(),
+)
+
+DEVICE_SLOTS = Table(
+    "device_slots",
+    METADATA,
+    Column("server_id", String(36), primary_key=True),
+    Column("slot", Integer, primary_key=True),
+    # A volume's or a port's id.
+    Column("owner_id", String(36), nullable=False),
+    Column("tag", String(64), nullable=False, default=""),
+    UniqueConstraint("server_id", "owner_id"),
+)
+
+RESCUES = Table(
+    "rescues",
+    METADATA,
+    Column("server_id", String(36), primary_key=True),
+    Column("image_id", String(36), nullable=False),
+    *_times(),
+)

@@ -124,39 +124,74 @@ def images(wiring: Wiring) -> list[str]:
 
 def disk_device(index: int, disk: Disk, wiring: Wiring) -> list[str]:
     """One disk: its node with every layer's driver named (SP-10), and the device it is plugged into."""
-    node = f"disk{index}"
-    blockdev = {"node-name": node, **_node(disk, disk.read_only, wiring)}
-    return ["-blockdev", json.dumps(blockdev), *_PLUGS[disk.bus](index, node, disk)]
+    node = disk.name or f"disk{index}"
+    fdsets = {path: number for number, path in enumerate(wiring.images)}
+    blockdev = {"node-name": node, **disk_node(disk, fdsets, read_only=disk.read_only)}
+    return ["-blockdev", json.dumps(blockdev), *_devices(disk_plugs(index, node, disk))]
 
 
-def _node(disk: Disk, read_only: bool, wiring: Wiring) -> dict[str, object]:
-    number = list(wiring.images).index(disk.path)
+def disk_node(disk: Disk, fdsets: Mapping[Path, int], *, read_only: bool) -> dict[str, object]:
+    """A disk's block node, as -blockdev and `blockdev-add` take it. `fdsets`: each file's descriptor set."""
     node: dict[str, object] = {
         "driver": disk.format.value,
         "read-only": read_only,
-        "file": {"driver": "file", "filename": f"/dev/fdset/{number}", "read-only": read_only},
+        "file": {"driver": "file", "filename": f"/dev/fdset/{fdsets[disk.path]}", "read-only": read_only},
     }
     if disk.format.value == "qcow2":
-        node["backing"] = _node(disk.backing, True, wiring) if disk.backing else None
+        node["backing"] = disk_node(disk.backing, fdsets, read_only=True) if disk.backing else None
     return node
 
 
-def _virtio_disk(index: int, node: str, disk: Disk) -> list[str]:
+Plug = dict[str, object]
+"""A device as `device_add` takes it; None leaves a property out."""
+
+
+def disk_plugs(index: int, node: str, disk: Disk) -> list[Plug]:
+    """What a disk is plugged into, and the disk itself."""
+    return _PLUGS[disk.bus](index, node, disk)
+
+
+def _disk_id(index: int, disk: Disk) -> str:
+    return f"dev-{disk.name}" if disk.name else f"disk-{index}"
+
+
+def _slot(slot: int | None) -> str | None:
+    return None if slot is None else f"{slot:#x}"
+
+
+def _virtio_disk(index: int, node: str, disk: Disk) -> list[Plug]:
     # A guest that finds the host's disk full is paused and can go on later (SP-07).
-    werror = None if disk.read_only else "stop"
-    serial = disk.serial or None
-    return ["-device", option("virtio-blk-pci", id=f"disk-{index}", drive=node, serial=serial, werror=werror)]
+    return [
+        {
+            "driver": "virtio-blk-pci",
+            "id": _disk_id(index, disk),
+            "drive": node,
+            "serial": disk.serial or None,
+            "werror": None if disk.read_only else "stop",
+            "addr": _slot(disk.slot),
+        }
+    ]
 
 
-def _nvme_disk(index: int, node: str, disk: Disk) -> list[str]:
+def _nvme_disk(index: int, node: str, disk: Disk) -> list[Plug]:
     # NVMe has no werror; its serial is not optional.
-    return ["-device", option("nvme", id=f"disk-{index}", drive=node, serial=disk.serial or f"disk{index}")]
+    serial = disk.serial or f"disk{index}"
+    plug: Plug = {"driver": "nvme", "id": _disk_id(index, disk), "drive": node, "serial": serial}
+    return [{**plug, "addr": _slot(disk.slot)}]
 
 
-def _scsi_cd(index: int, node: str, disk: Disk) -> list[str]:
+def _scsi_cd(index: int, node: str, disk: Disk) -> list[Plug]:
     bus = f"scsi{index}"
-    drive = option("scsi-cd", id=f"disk-{index}", bus=f"{bus}.0", drive=node, serial=disk.serial or None)
-    return ["-device", option("virtio-scsi-pci", id=bus), "-device", drive]
+    return [
+        {"driver": "virtio-scsi-pci", "id": bus, "addr": _slot(disk.slot)},
+        {
+            "driver": "scsi-cd",
+            "id": _disk_id(index, disk),
+            "bus": f"{bus}.0",
+            "drive": node,
+            "serial": disk.serial or None,
+        },
+    ]
 
 
 _PLUGS = {Bus.VIRTIO: _virtio_disk, Bus.NVME: _nvme_disk, Bus.SCSI_CD: _scsi_cd}
@@ -165,10 +200,34 @@ _PLUGS = {Bus.VIRTIO: _virtio_disk, Bus.NVME: _nvme_disk, Bus.SCSI_CD: _scsi_cd}
 def nic_device(index: int, nic: Nic, netdev: str) -> list[str]:
     """One network card and the backend behind it."""
     kind, _, rest = netdev.partition(",")
+    backend = f"net-{nic.name}" if nic.name else f"net{index}"
     return [
-        *("-netdev", f"{kind},id=net{index}" + (f",{rest}" if rest else "")),
+        *("-netdev", f"{kind},id={backend}" + (f",{rest}" if rest else "")),
+        *_devices([nic_plug(index, nic, backend)]),
+    ]
+
+
+def nic_plug(index: int, nic: Nic, backend: str) -> Plug:
+    """A network card on the backend of that name."""
+    return {
+        "driver": nic.model,
+        "id": f"dev-{nic.name}" if nic.name else f"nic{index}",
+        "netdev": backend,
+        "mac": nic.mac,
         # Without romfile= QEMU loads a boot ROM that these guests never run.
-        *("-device", option(nic.model, id=f"nic{index}", netdev=f"net{index}", mac=nic.mac, romfile="")),
+        "romfile": "",
+        "addr": _slot(nic.slot),
+    }
+
+
+def _devices(plugs: list[Plug]) -> list[str]:
+    return [
+        part
+        for plug in plugs
+        for part in (
+            "-device",
+            option(str(plug["driver"]), **{key: value for key, value in plug.items() if key != "driver"}),
+        )
     ]
 
 

@@ -7,6 +7,7 @@ record while it is written, or after its writer was killed.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import struct
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 HEAD_BYTES = 64 << 10
 RING_BYTES = 8 << 20
 _HEAD, _RING, _COUNT = "console.head", ("console.0", "console.1"), "console.count"
+FEED_BYTES = 1 << 20
+"""What waits for a reader at most."""
 _READ_BACK = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _TOTAL_AND_TURN = struct.Struct("=QB")
 """Bytes written in all, and which file of the ring is written to."""
@@ -121,3 +124,34 @@ def printable(output: bytes) -> str:
 
 def _whole(fd: int) -> bytes:
     return os.pread(fd, os.fstat(fd).st_size, 0)
+
+
+class ConsoleFeed:
+    """Console bytes for one reader, as they come; a reader that is too slow loses the oldest."""
+
+    def __init__(self, kept: bytes) -> None:
+        self._pending = bytearray(kept)
+        self._news = asyncio.Event()
+        self._closed = False
+        if kept:
+            self._news.set()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take what the console brought."""
+        self._pending += chunk
+        del self._pending[:-FEED_BYTES]
+        self._news.set()
+
+    def close(self) -> None:
+        """No more will come."""
+        self._closed = True
+        self._news.set()
+
+    async def read(self) -> bytes:
+        """All that came since the last time, once there is something; empty at the end."""
+        while not self._pending and not self._closed:
+            self._news.clear()
+            await self._news.wait()
+        chunk = bytes(self._pending)
+        self._pending.clear()
+        return chunk

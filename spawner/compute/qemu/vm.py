@@ -31,7 +31,7 @@ from spawner.compute.driver import Ending, Reason, VmSpec
 from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator, shows_life
 from spawner.compute.qemu.argv import Wiring, qemu_argv
 from spawner.compute.qemu.confinement import Confinement, find_qemu
-from spawner.compute.qemu.console import HEAD_BYTES, ConsoleRing
+from spawner.compute.qemu.console import HEAD_BYTES, ConsoleFeed, ConsoleRing
 from spawner.compute.qemu.handover import Handover, layers, open_image, open_state
 from spawner.compute.qemu.process import QMP_TIMEOUT_S, QemuProcess, first_of
 from spawner.compute.qemu.run_directory import RunDirectory
@@ -90,6 +90,8 @@ class Vm:
         self._patience = patience
         self._incoming = incoming
         self._to_agent: asyncio.StreamWriter | None = None
+        self._to_console: asyncio.StreamWriter | None = None
+        self._console_feeds: set[ConsoleFeed] = set()
         self._user = unprivileged()
         self._events = EventLog()
         self._console = ConsoleRing(run.path)
@@ -140,6 +142,24 @@ class Vm:
     def console_output(self) -> bytes:
         """What the console ring kept; also after the end."""
         return self._console.read()
+
+    def open_console(self) -> ConsoleFeed:
+        """What the console kept and then says, for one reader; `close_console` ends it."""
+        feed = ConsoleFeed(self._console.read())
+        self._console_feeds.add(feed)
+        return feed
+
+    def close_console(self, feed: ConsoleFeed) -> None:
+        """This reader reads no more."""
+        self._console_feeds.discard(feed)
+        feed.close()
+
+    async def type_console(self, data: bytes) -> None:
+        """Type on the serial console. Raises QemuFailed when there is none any more."""
+        if self._to_console is None or self._to_console.is_closing():
+            raise QemuFailed(self.spec.name, "has no console: it does not run")
+        self._to_console.write(data)
+        await self._to_console.drain()
 
     async def execute(self, command: str, arguments: dict[str, object] | None = None) -> object:
         """One QMP command to the running guest. Raises QemuFailed."""
@@ -192,7 +212,7 @@ class Vm:
                 console_fd=handed.number_of(self._listen("console", ours)),
                 agent_fd=handed.number_of(self._listen("agent", ours)) if spec.agent_channel else None,
                 images={disk.path: handed.number_of(open_image(disk, ours)) for disk in layers(spec.disks)},
-                netdevs=tuple(attachment.netdev for attachment in self._network),
+                netdevs=tuple(attachment.netdev for attachment in self._network if attachment.netdev),
                 spawns=any(attachment.spawns for attachment in self._network),
                 incoming_fd=handed.number_of(open_state(self._incoming, ours)) if self._incoming else None,
             )
@@ -229,6 +249,8 @@ class Vm:
             self._readers.append(asyncio.create_task(_pour(reader, writer, sink)))
             if name == "agent":
                 self._to_agent = writer
+            else:
+                self._to_console = writer
 
     def _take_console(self, chunk: bytes) -> None:
         self._console.write(chunk)
@@ -236,6 +258,8 @@ class Vm:
             self._console.total > HEAD_BYTES or shows_life(self._console.read())
         ):
             self._alive.set()
+        for feed in self._console_feeds:
+            feed.feed(chunk)
         if self._on_console is not None:
             self._on_console(chunk)
 
@@ -327,6 +351,8 @@ class Vm:
         await asyncio.gather(*self._watchers, return_exceptions=True)
         await self._kill()
         self._events.close()
+        for feed in tuple(self._console_feeds):
+            self.close_console(feed)
         self.run.remove()
 
 

@@ -144,6 +144,20 @@ def test_a_nic_gets_its_backend() -> None:
     assert "virtio-net-pci,id=nic0,netdev=net0,mac=52:54:00:00:00:01,romfile=" in argv
 
 
+def test_a_device_with_a_name_has_it_wherever_qemu_names_it() -> None:
+    disk = Disk(Path("/v"), Format.QCOW2, name="vol-1", slot=9, serial="1234")
+    wiring = Wiring("tcg", qmp_fd=1, console_fd=2, images={disk.path: 20}, netdevs=("user",))
+    nic = Nic("52:54:00:00:00:01", name="nic-1", slot=3)
+    argv = qemu_argv(spec(disks=(disk,), nics=(nic,)), wiring, "qemu")
+    (node,) = map(json.loads, values_of("-blockdev", argv))
+    assert node["node-name"] == "vol-1"
+    assert list(values_of("-netdev", argv)) == ["user,id=net-nic-1"]
+    assert {
+        "virtio-blk-pci,id=dev-vol-1,drive=vol-1,serial=1234,werror=stop,addr=0x9",
+        "virtio-net-pci,id=dev-nic-1,netdev=net-nic-1,mac=52:54:00:00:00:01,romfile=,addr=0x3",
+    } <= set(values_of("-device", argv))
+
+
 def test_without_an_agent_there_is_no_port() -> None:
     argv = qemu_argv(spec(agent_channel=False), Wiring("tcg", qmp_fd=1, console_fd=2), "qemu")
     assert not [part for part in argv if "virtserialport" in part]
@@ -154,6 +168,7 @@ def test_option_writes_flags_and_leaves_out_what_is_none() -> None:
 
 
 PAIRS = "Write six lower-case pairs, as 52:54:00:12:34:56."
+DEVICE_NAMES = "Use at most 28 of a-z, 0-9 and '-', starting with a letter."
 NAMES = "Use 1 to 63 of a-z, 0-9 and '-', not starting with '-'."
 
 
@@ -192,6 +207,14 @@ def test_sp_12_what_cannot_be_run_is_refused(fields: dict[str, object], message:
         (
             lambda: Disk(Path("/d"), backing=Disk(Path("/b"))),
             "disk.backing: a raw disk has no base. Set format to qcow2.",
+        ),
+        (
+            lambda: Disk(Path("/d"), name="a,b"),
+            f"disk.name: 'a,b' cannot name a device. {DEVICE_NAMES}",
+        ),
+        (
+            lambda: Nic("52:54:00:00:00:01", slot=32),
+            "nic.slot: 32 is no slot of a PCI bus. Give 1 to 31.",
         ),
         (
             lambda: Nic("52:54:00:00:00:0G"),

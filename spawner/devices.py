@@ -1,0 +1,162 @@
+"""What is plugged into a server besides its own disk: volumes and network cards, each in a PCI slot.
+
+The slot is stored, so that a device is found again at the same address after a restart of the guest or of
+the spawner, and so that the metadata can say where it is. A tag is what its user calls it; both show in
+`devices` of meta_data.json. Source: Nova's device role tagging; metadata-service.md 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import delete, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from spawner.errors import Conflict
+from spawner.store.tables import DEVICE_SLOTS, PORTS, VOLUME_ATTACHMENTS
+
+FIRST_NIC_SLOT = 3
+"""Where OpenStack guests have their first card: its name in the guest is ens3."""
+HOT_SLOTS = range(8, 31)
+"""Slots that nothing else of a guest takes, for cards and volumes that come and go."""
+DISK_LETTERS = "bcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class VolumeDevice:
+    """A volume in a server: its qcow2 file, the name that the API shows (`/dev/vdb`), where it is plugged in.
+
+    Its serial number is the volume's id.
+    """
+
+    volume_id: str
+    path: Path
+    name: str
+    slot: int
+    tag: str = ""
+
+
+@dataclass(frozen=True)
+class NicDevice:
+    """A port in a server. `fixed_ips`: `{"subnet_id": ..., "ip_address": ...}` of each address."""
+
+    port_id: str
+    network_id: str
+    mac: str
+    slot: int
+    fixed_ips: tuple[Mapping[str, str], ...] = ()
+    tag: str = ""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Everything that is plugged into one server, in the order in which it came."""
+
+    volumes: tuple[VolumeDevice, ...] = ()
+    nics: tuple[NicDevice, ...] = ()
+
+
+async def of_server(connection: AsyncConnection, server_id: str, volumes_in: Path) -> Devices:
+    """The devices of a server; `volumes_in` is the directory of volume files."""
+    places = await _places(connection, server_id)
+    query = (
+        select(VOLUME_ATTACHMENTS)
+        .where(VOLUME_ATTACHMENTS.c.server_id == server_id)
+        .order_by(VOLUME_ATTACHMENTS.c.created_at, VOLUME_ATTACHMENTS.c.id)
+    )
+    volumes = [
+        VolumeDevice(row.volume_id, volumes_in / row.volume_id, row.device, place.slot, place.tag)
+        for row in await connection.execute(query)
+        if (place := places.get(row.volume_id)) is not None
+    ]
+    query = select(PORTS).where(PORTS.c.device_id == server_id).order_by(PORTS.c.created_at, PORTS.c.id)
+    nics = [
+        nic_of(row, place.slot, place.tag)
+        for row in await connection.execute(query)
+        if (place := places.get(row.id)) is not None
+    ]
+    return Devices(tuple(volumes), tuple(nics))
+
+
+def nic_of(port: Any, slot: int, tag: str = "") -> NicDevice:
+    """A port's row as a device."""
+    return NicDevice(port.id, port.network_id, port.mac_address, slot, tuple(port.fixed_ips), tag)
+
+
+async def plug(connection: AsyncConnection, server_id: str, owner_id: str, tag: str = "") -> int:
+    """The slot of a volume or port in a server; taken now when it has none. Raises Conflict when all are."""
+    places = await _places(connection, server_id)
+    if owner_id in places:
+        return int(places[owner_id].slot)
+    slot = free_slot({place.slot for place in places.values()})
+    await connection.execute(
+        insert(DEVICE_SLOTS).values(server_id=server_id, owner_id=owner_id, slot=slot, tag=tag)
+    )
+    return slot
+
+
+async def plug_first(connection: AsyncConnection, server_id: str) -> None:
+    """Give every port of a new server its slot: the first one the place where guests expect it."""
+    query = select(PORTS.c.id).where(PORTS.c.device_id == server_id).order_by(PORTS.c.created_at, PORTS.c.id)
+    places = await _places(connection, server_id)
+    for number, port_id in enumerate((await connection.execute(query)).scalars()):
+        if number == 0 and port_id not in places:
+            await connection.execute(
+                insert(DEVICE_SLOTS).values(
+                    server_id=server_id, owner_id=port_id, slot=FIRST_NIC_SLOT, tag=""
+                )
+            )
+        else:
+            await plug(connection, server_id, port_id)
+
+
+async def unplug(connection: AsyncConnection, server_id: str, owner_id: str | None = None) -> None:
+    """Give a slot back; without an owner, all of the server's."""
+    query = delete(DEVICE_SLOTS).where(DEVICE_SLOTS.c.server_id == server_id)
+    if owner_id is not None:
+        query = query.where(DEVICE_SLOTS.c.owner_id == owner_id)
+    await connection.execute(query)
+
+
+def free_slot(taken: Collection[int]) -> int:
+    """The lowest hot-plug slot that nobody has. Raises Conflict when there is none."""
+    for slot in HOT_SLOTS:
+        if slot not in taken:
+            return slot
+    raise Conflict(f"The server has {len(HOT_SLOTS)} volumes and ports already: there is no free PCI slot.")
+
+
+def free_name(taken: Sequence[str]) -> str:
+    """The next name for a disk after the root disk's /dev/vda. Raises Conflict after /dev/vdz."""
+    for letter in DISK_LETTERS:
+        if f"/dev/vd{letter}" not in taken:
+            return f"/dev/vd{letter}"
+    raise Conflict("The server has a disk of every name up to /dev/vdz already.")
+
+
+def metadata_entries(devices: Devices) -> list[dict[str, object]]:
+    """`devices` of the instance document: cards first, then volumes."""
+    nics: list[dict[str, object]] = [
+        {"type": "nic", **_address(nic.slot), "mac": nic.mac, **_tags(nic.tag)} for nic in devices.nics
+    ]
+    disks: list[dict[str, object]] = [
+        {"type": "disk", **_address(volume.slot), "serial": volume.volume_id, **_tags(volume.tag)}
+        for volume in devices.volumes
+    ]
+    return nics + disks
+
+
+def _address(slot: int) -> dict[str, str]:
+    return {"bus": "pci", "address": f"0000:00:{slot:02x}.0"}
+
+
+def _tags(tag: str) -> dict[str, list[str]]:
+    return {"tags": [tag]} if tag else {}
+
+
+async def _places(connection: AsyncConnection, server_id: str) -> dict[str, Any]:
+    rows = await connection.execute(select(DEVICE_SLOTS).where(DEVICE_SLOTS.c.server_id == server_id))
+    return {row.owner_id: row for row in rows}

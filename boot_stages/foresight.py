@@ -11,7 +11,7 @@ from boot_stages import actions
 from boot_stages.actions import reveal
 from boot_stages.facts import Facts
 from boot_stages.module import ALWAYS
-from boot_stages.runner import due_modules, is_for, plan_module
+from boot_stages.runner import due_modules, plan_module
 from boot_stages.stages import DEFAULT_MODULES
 from boot_stages.value import Value
 
@@ -307,10 +307,7 @@ def _why_skipped(
     entry = due.entry
     if entry.activated_by and not any(key in config for key in entry.activated_by):
         return "no key of it is set"
-    unverified = config.get("unverified_modules")
-    if not is_for(entry.families, facts) and entry.name not in (
-        unverified if isinstance(unverified, list) else ()
-    ):
+    if not entry.is_for(facts.distro, config.get("unverified_modules", ())):
         return f"it is for {', '.join(entry.families)}"
     if due.frequency != ALWAYS and has_run(entry.name, due.frequency):
         return f"previously ran ({due.frequency})"

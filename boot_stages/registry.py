@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from boot_stages.distros import Distro
     from boot_stages.facts import Facts
     from boot_stages.module import Module
 
@@ -50,6 +51,12 @@ class Entry(Value):
         missing = ["none of its keys is set"] if self.keys else []
         missing += [_missing(each) for each in self.works_with or ()]
         return f"nothing to do: {' and '.join(missing)}"
+
+    def is_for(self, distro: Distro, unverified: object = ()) -> bool:
+        """Whether it runs on this distribution; `unverified` lists those that run on all."""
+        if not self.families or distro.family in self.families or distro.name in self.families:
+            return True
+        return isinstance(unverified, (list, tuple)) and self.name in unverified
 
     def load(self) -> Module:
         """Import the module's file and give its MODULE."""
@@ -221,6 +228,9 @@ BASE_KEYS = (
     "version",
 )
 
+# Read by the agent itself, unknown to cloud-init's schema.
+AGENT_KEYS = ("rerun_interrupted", "runcmd_status", "unverified_modules")
+
 BY_NAME = {entry.name: entry for entry in MODULES}
 
 
@@ -240,10 +250,39 @@ def known_keys() -> frozenset[str]:
     return frozenset(BASE_KEYS).union(*(each.keys for each in MODULES))
 
 
-def readers(config: Iterable[str], names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """For each key of a config the modules of these names that read it; none means that nobody will."""
-    entries = [found for found in map(entry, names) if found is not None]
-    return {key: tuple(each.name for each in entries if key in each.keys) for key in config}
+class Unread(Value):
+    """A key of a config that nobody reads in this guest, and why."""
+
+    key: str
+    why: str
+
+
+def unread(
+    keys: Iterable[str], listed: Iterable[str], distro: Distro, unverified: object = ()
+) -> tuple[Unread, ...]:
+    """The keys that no module of these lists will read on this distribution, in order.
+
+    A key is unread because nobody knows it, because its module is in none of the lists, or because the module
+    is for other distributions.
+    """
+    names = {plain_name(each) for each in listed}
+    found = []
+    for key in sorted(set(keys).difference(BASE_KEYS, AGENT_KEYS)):
+        own = [each for each in MODULES if key in each.keys]
+        here = [each for each in own if each.name in names]
+        if any(each.is_for(distro, unverified) for each in here):
+            continue
+        found.append(Unread(key, _why_unread(key, own, here)))
+    return tuple(found)
+
+
+def _why_unread(key: str, own: list[Entry], here: list[Entry]) -> str:
+    if here:
+        return f"its module {here[0].name} is for {', '.join(here[0].families)}"
+    if own:
+        return f"its module {own[0].name} is in none of the lists of modules"
+    near = nearest_key(key)
+    return f"no module knows it. Did you mean {near}?" if near else "no module knows it"
 
 
 def nearest_key(key: str) -> str:

@@ -13,6 +13,7 @@ from boot_stages.log import logger
 from boot_stages.module import ALWAYS, FREQUENCIES
 from boot_stages.registry import REMOVED, Entry, entry, plain_name
 from boot_stages.schema import Undecodable
+from boot_stages.stages import DEFAULT_MODULES
 from boot_stages.value import Value
 
 TYPE_CHECKING = False
@@ -43,6 +44,7 @@ SUCCESS = "SUCCESS"
 WARNED = "WARN"
 FAILED = "FAIL"
 SKIPPED = "SKIPPED"
+NOTHING_TO_DO = "nothing to do: the guest is already so"
 
 
 class Due(Value):
@@ -95,13 +97,22 @@ def _name_and_frequency(item: object) -> tuple[str, str]:
     return str(item), ""
 
 
+def listed_names(config: Mapping[str, object]) -> list[str]:
+    """The names of all modules that the lists of a config name, the built-in ones where it has none."""
+    names = []
+    for key, built_in in DEFAULT_MODULES.items():
+        listed = config.get(key)
+        names += [_name_and_frequency(each)[0] for each in (listed if isinstance(listed, list) else built_in)]
+    return names
+
+
 def run_module(
     due: Due,
     config: Mapping[str, object],
     facts: Facts,
     effects: Effects,
     journal: Journal,
-    unverified: Sequence[str] = (),
+    unverified: object = (),
     *,
     starting: Callable[[], None] = lambda: None,
 ) -> Outcome:
@@ -124,10 +135,11 @@ def run_module(
     effects.results = []
     done: list[str] = []
     warnings: list[str] = []
+    notes: list[str] = []
     error = ""
     try:
         plan, faults = plan_module(due.entry, config, facts)
-        error = _carry_out(plan, effects, done, warnings)
+        error = _carry_out(plan, effects, done, warnings, notes)
         if faults:
             raise ModuleFailed("; ".join(str(fault) for fault in faults))
     except StageError as failure:
@@ -141,7 +153,7 @@ def run_module(
     return Outcome(
         name,
         FAILED if error else WARNED if warnings else SUCCESS,
-        "" if error else _reason(done, warnings),
+        "" if error else _reason(done, warnings, notes),
         round(time.monotonic() - started, 4),
         tuple(done),
         tuple(effects.results),
@@ -150,21 +162,16 @@ def run_module(
 
 
 def _why_skipped(
-    due: Due, config: Mapping[str, object], facts: Facts, journal: Journal, unverified: Sequence[str]
+    due: Due, config: Mapping[str, object], facts: Facts, journal: Journal, unverified: object
 ) -> str:
     found = due.entry
     if found.activated_by and not any(key in config for key in found.activated_by):
         return f"no key of it is set ({', '.join(found.activated_by)})"
-    if found.name not in unverified and not is_for(found.families, facts):
+    if not found.is_for(facts.distro, unverified):
         return f"it is for {', '.join(found.families)}, this is {facts.distro.name}"
     if due.frequency != ALWAYS and journal.has_run(found.name, due.frequency):
         return f"previously ran ({due.frequency})"
     return ""
-
-
-def is_for(families: Sequence[str], facts: Facts) -> bool:
-    """Whether a module of these families (none: every one) is for this guest."""
-    return not families or facts.distro.family in families or facts.distro.name in families
 
 
 def plan_module(
@@ -180,7 +187,9 @@ def plan_module(
     return tuple(module.plan(keys, facts)), faults
 
 
-def _carry_out(plan: Sequence[actions.Action], effects: Effects, done: list[str], warnings: list[str]) -> str:
+def _carry_out(
+    plan: Sequence[actions.Action], effects: Effects, done: list[str], warnings: list[str], notes: list[str]
+) -> str:
     """Carry out a plan; the last collected error in the end, or "". Raises what stops the module."""
     error = ""
     for action in plan:
@@ -201,15 +210,20 @@ def _carry_out(plan: Sequence[actions.Action], effects: Effects, done: list[str]
         if isinstance(action, actions.Report):
             if action.level not in {"DEBUG", "INFO"}:
                 warnings.append(action.text)
+            elif action.level == "INFO":
+                notes.append(action.text)
             continue
         done.append(action.summary())
     return error
 
 
-def _reason(done: Sequence[str], warnings: Sequence[str]) -> str:
+def _reason(done: Sequence[str], warnings: Sequence[str], notes: Sequence[str]) -> str:
+    """The first warning; for a module that did nothing its own words, where it said why."""
     if warnings:
         return warnings[0]
-    return "" if done else "nothing to do: the guest is already so"
+    if done:
+        return ""
+    return notes[0] if notes else NOTHING_TO_DO
 
 
 def run_modules(
@@ -229,7 +243,7 @@ def run_modules(
     due, warnings = due_modules(items)
     for text in warnings:
         LOG.warning("%s", text)
-    unverified = config.get("unverified_modules")
+    unverified = config.get("unverified_modules", ())
     outcomes = []
     for each in due:
         name = each.entry.name
@@ -241,7 +255,7 @@ def run_modules(
             facts.for_module(stage, name),
             effects,
             journal,
-            unverified if isinstance(unverified, list) else (),
+            unverified,
             starting=lambda name=name: tell(name, None),  # type: ignore[misc]  # bound in this round
         )
         if outcome.error:

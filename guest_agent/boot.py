@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from boot_stages.distros import Distro
     from boot_stages.facts import Facts
+    from boot_stages.registry import Unread
     from boot_stages.stages import Stage
     from guest_agent.config import Configuration
     from guest_agent.datasources.source_data import SourceData
@@ -158,7 +159,20 @@ class Boot:
         if stage is FINAL:
             status.finish()
             instance_id = self.source.instance_id if self.source is not None else ""
-            self.reporter.boot_result(status, VERSION, instance_id, status.verdict())
+            self.reporter.boot_result(status, VERSION, instance_id, status.verdict(), self.unread_keys())
+
+    def unread_keys(self) -> tuple[Unread, ...]:
+        """The keys of user data and vendor data that no module of the lists reads in this guest."""
+        from boot_stages.registry import unread
+        from boot_stages.runner import listed_names
+
+        given = self.cloud_configs if self.cloud_configs is not None else self._stored_cloud_configs()
+        keys = [str(key) for _name, merged in given for key in merged.value]
+        if not keys:
+            return ()
+        return unread(
+            keys, listed_names(self.config), self.distro(), self.config.get("unverified_modules", ())
+        )
 
     def read_config(self, stage: Stage) -> None:
         """Read the configuration as it now is, open the log, send the output where it says."""

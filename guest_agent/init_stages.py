@@ -360,6 +360,8 @@ def _with_user_data(boot: Boot, event: str) -> list[str]:
     boot.use_config()
     instance_data.write_combined(boot.machine, boot.config)
     _check_schema(consumed)
+    for unread in boot.unread_keys():
+        LOG.info("no module reads the key %s: %s", unread.key, unread.why)
     errors = [error for each in fetched.expansions.values() for error in each.errors]
     return [*errors, *module_stages.run(boot, NETWORK.key)]
 

@@ -8,6 +8,7 @@ from boot_stages import runner
 from boot_stages.log import logger
 from boot_stages.stages import DEFAULT_MODULES, STAGES
 from guest_agent import power
+from guest_agent.report import Tails, told_of
 from guest_agent.state import CHANGES
 
 TYPE_CHECKING = False
@@ -54,9 +55,10 @@ def run(boot: Boot, key: str, items: Sequence[object] | None = None) -> list[str
 
 
 def _keep_changes(boot: Boot, stage: Stage, outcomes: Sequence[Outcome]) -> None:
-    """What each module did, one JSON line each, for `cloud-init explain`."""
+    """What each module did and how its commands ended, one JSON line each, for `cloud-init explain`."""
     import json
 
+    tails = Tails()
     lines = [
         json.dumps(
             {
@@ -67,6 +69,7 @@ def _keep_changes(boot: Boot, stage: Stage, outcomes: Sequence[Outcome]) -> None
                 "took_s": each.took_s,
                 "did": list(each.done),
                 "why": each.error or each.reason,
+                "commands": told_of(each, tails).get("commands", []),
             }
         )
         for each in outcomes

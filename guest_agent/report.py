@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Protocol
 
+    from boot_stages.apply import CommandResult
+    from boot_stages.registry import Unread
     from boot_stages.runner import Outcome
     from guest_agent.machine import Machine
 
@@ -38,6 +40,10 @@ LOG = logger("handlers")
 
 # One table for the exit status of `status` and of a stage: nothing, errors, recoverable errors only.
 DONE, ERROR, DEGRADED = 0, 1, 2
+# Letters of the commands' output in a result: of one that succeeded, of one that failed, of all together.
+TAIL_OF_GOOD = 1024
+TAIL_OF_FAILED = 4096
+TAILS_LIMIT = 256 * 1024
 
 
 class Event(Value):
@@ -146,6 +152,7 @@ class Reporter:
         self._machine = machine
         self.listeners = list(listeners)
         self.modules: list[dict[str, Any]] = []
+        self._tails = Tails()
         self._started: dict[str, float] = {}
 
     def start(self, name: str, description: str) -> None:
@@ -176,15 +183,17 @@ class Reporter:
         if outcome is None:
             self.start(event, f"running config-{name}")
             return
-        self.modules.append(_told(stage_event, outcome))
+        self.modules.append({"stage": stage_event, **told_of(outcome, self._tails)})
         if outcome.result == SKIPPED:
             return
         ran = f"config-{name} ran successfully and took {outcome.took_s:.3f} seconds"
         text = f"running config-{name}" if outcome.result == FAILED else ran
         self.finish(event, text, outcome.result, _summary(outcome))
 
-    def boot_result(self, status: Status, version: str, instance_id: str, verdict: int) -> dict[str, Any]:
-        """The one document that says how the boot went."""
+    def boot_result(
+        self, status: Status, version: str, instance_id: str, verdict: int, unread: Sequence[Unread] = ()
+    ) -> dict[str, Any]:
+        """The one document that says how the boot went; `unread` are the keys that no module read."""
         stages = {
             stage.event: {
                 "start": status.v1[stage.key]["start"],
@@ -202,6 +211,7 @@ class Reporter:
             "recoverable_errors": status.all_recoverable(),
             "stages": stages,
             "modules": self.modules,
+            "unread_keys": [{"key": each.key, "why": each.why} for each in unread],
         }
         for listener in self.listeners:
             listener.result(document)
@@ -215,10 +225,23 @@ def _summary(outcome: Outcome) -> str:
     return outcome.reason or f"{changes} change{'' if changes == 1 else 's'}"
 
 
-def _told(stage_event: str, outcome: Outcome) -> dict[str, Any]:
-    """A module as the result tells it."""
+class Tails:
+    """How much of the commands' output one result still has room for (its line is bounded on the host)."""
+
+    def __init__(self, left: int = TAILS_LIMIT) -> None:
+        self._left = left
+
+    def of(self, result: CommandResult) -> str:
+        """The end of a command's output: more of one that failed; nothing once the room is used up."""
+        limit = TAIL_OF_GOOD if result.status == 0 else TAIL_OF_FAILED
+        tail = result.tail[-min(limit, self._left) :] if self._left else ""
+        self._left -= len(tail)
+        return tail
+
+
+def told_of(outcome: Outcome, tails: Tails) -> dict[str, Any]:
+    """A module as the result and changes.jsonl tell it: what it did, why not, how its commands ended."""
     told: dict[str, Any] = {
-        "stage": stage_event,
         "name": outcome.name,
         "result": outcome.result,
         "took_s": outcome.took_s,
@@ -226,6 +249,11 @@ def _told(stage_event: str, outcome: Outcome) -> dict[str, Any]:
     }
     if outcome.error or outcome.reason:
         told["why"] = outcome.error or outcome.reason
+    if outcome.commands:
+        told["commands"] = [
+            {"argv": list(each.argv), "status": each.status, "tail": tails.of(each), "took_s": each.took_s}
+            for each in outcome.commands
+        ]
     return told
 
 

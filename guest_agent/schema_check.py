@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from boot_stages.cloud_config_schema import schema_for
 from boot_stages.log import logger
-from boot_stages.registry import nearest_key
 from boot_stages.validate import deprecations_of, faults_of
 
 TYPE_CHECKING = False
@@ -27,9 +26,6 @@ def at_boot(config: dict[object, object]) -> None:
     """One warning for everything the schema does not allow; nothing is dropped because of it."""
     schema = schema_for(config)
     faults = faults_of(config, schema)
-    for key in sorted(str(each) for each in config if each not in schema["properties"]):
-        near = nearest_key(key)
-        LOG.info("the key %s is not known to any module.%s", key, f" Did you mean {near}?" if near else "")
     for path, what in faults:
         LOG.debug("schema: %s: %s", path, _without_values(what))
     if faults:

@@ -127,7 +127,7 @@ def _planned(root: Path, documents: list[Document], arguments: argparse.Namespac
         "distro": facts.distro.name,
         "modules": modules,
         "not_asked": questions.asked,
-        "unread_keys": _unread(config, planned, documents),
+        "unread_keys": _unread(config, planned, documents, facts),
     }
 
 
@@ -194,14 +194,16 @@ def _actions(stage: str, name: str, actions: Any) -> dict[str, Any]:
     return {"stage": stage, "module": name, "actions": plain}
 
 
-def _unread(config: dict[str, object], planned: list[Planned], documents: list[Document]) -> list[str]:
-    """Keys of the user data that no module of the lists reads."""
-    from boot_stages.registry import BASE_KEYS, readers
+def _unread(
+    config: dict[str, object], planned: list[Planned], documents: list[Document], facts: Facts
+) -> list[dict[str, str]]:
+    """Keys of the user data that no module of the lists reads, and why."""
+    from boot_stages.registry import unread
 
     own = {str(key) for each in documents for key in each.meaning.config.value}
-    listed = [each.module for each in planned if not each.skipped.startswith("it is for ")]
-    read_by = readers([key for key in config if key in own], listed)
-    return sorted(key for key, names in read_by.items() if not names and key not in BASE_KEYS)
+    listed = [each.module for each in planned]
+    found = unread(own.intersection(config), listed, facts.distro, config.get("unverified_modules", ()))
+    return [{"key": each.key, "why": each.why} for each in found]
 
 
 def _show(document: dict[str, Any], show_all: bool) -> None:
@@ -217,8 +219,8 @@ def _show(document: dict[str, Any], show_all: bool) -> None:
     output.print_rows(("STAGE", "MODULE", "WHAT"), rows)
     for command in dict.fromkeys(document["not_asked"]):
         print(f"not asked: {command}")
-    for key in document["unread_keys"]:
-        print(f"no module reads: {key}")
+    for each in document["unread_keys"]:
+        print(f"no module reads: {each['key']}: {each['why']}")
     output.complain(*document["faults"])
 
 

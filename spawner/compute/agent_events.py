@@ -52,14 +52,32 @@ class StageTimes(msgspec.Struct, frozen=True):
     finished: float | None = None
 
 
+class CommandReport(msgspec.Struct, frozen=True):
+    """One command that a module ran: its exit status (negative: a signal) and the end of its output."""
+
+    argv: tuple[str, ...]
+    status: int
+    tail: str = ""
+    took_s: float = 0.0
+
+
+class UnreadKey(msgspec.Struct, frozen=True):
+    """A key of the user data that no module of the guest read, and why."""
+
+    key: str
+    why: str
+
+
 class ModuleReport(msgspec.Struct, frozen=True):
-    """One module of the final report and what it changed, in words."""
+    """One module of the final report: what it changed, in words, why not, and how its commands ended."""
 
     stage: str
     name: str
     result: Literal["SUCCESS", "WARN", "FAIL", "SKIPPED"]
     took_s: float
     actions: tuple[str, ...] = ()
+    why: str = ""
+    commands: tuple[CommandReport, ...] = ()
 
 
 class Result(msgspec.Struct, frozen=True, tag_field="event", tag="result"):
@@ -73,6 +91,7 @@ class Result(msgspec.Struct, frozen=True, tag_field="event", tag="result"):
     recoverable_errors: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     stages: dict[str, StageTimes] = msgspec.field(default_factory=dict)
     modules: tuple[ModuleReport, ...] = ()
+    unread_keys: tuple[UnreadKey, ...] = ()
 
 
 class Malformed(msgspec.Struct, frozen=True):

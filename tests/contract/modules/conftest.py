@@ -16,7 +16,8 @@ MIRROR = "http://deb.debian.org/debian"
 # The tools of the modules, as a cloud image has them.
 TOOLS = (
     "locales,openssh-client,openssh-server,sudo,e2fsprogs,fdisk,gdisk,cloud-guest-utils,tzdata,ca-certificates,"
-    "debconf,dosfstools,util-linux,passwd,hostname,console-setup,xfsprogs,systemd,udev,python3,python3-yaml"
+    "debconf,dosfstools,util-linux,passwd,hostname,console-setup,xfsprogs,systemd,udev,python3,python3-yaml,"
+    "ansible-core,chrony,git,iproute2,rsyslog,ssh-import-id,wireguard-tools"
 )
 
 

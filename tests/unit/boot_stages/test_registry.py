@@ -7,9 +7,10 @@ import pytest
 
 import boot_stages.modules
 from boot_stages.actions import Report
+from boot_stages.distros import distro_of
 from boot_stages.later import LATER
 from boot_stages.module import FREQUENCIES
-from boot_stages.registry import BY_NAME, MODULES, Entry, Later, entry, known_keys, nearest_key, readers
+from boot_stages.registry import BY_NAME, MODULES, Entry, Later, entry, known_keys, nearest_key, unread
 from boot_stages.runner import plan_module
 from boot_stages.stages import DEFAULT_MODULES
 
@@ -49,9 +50,18 @@ def test_ga_p13_an_unknown_key_has_a_nearest_known_one() -> None:
     assert {"runcmd", "merge_how", "ca-certs", "snap"} <= known_keys()
 
 
-def test_keys_that_no_module_of_a_list_reads() -> None:
-    found = readers(["runcmd", "hostname", "snap"], ["runcmd", "set_hostname", "update_hostname", "nope"])
-    assert found == {"runcmd": ("runcmd",), "hostname": ("set_hostname", "update_hostname"), "snap": ()}
+def test_keys_that_no_module_of_a_list_reads_say_why() -> None:
+    listed = ["runcmd", "cc_set_hostname.py", "wireguard", "nope"]
+    keys = ["runcmd", "hostname", "wireguard", "locale", "write_file", "qqqqqq", "merge_how", "runcmd_status"]
+    debian = distro_of({"ID": "debian"})
+    assert {each.key: each.why for each in unread(keys, listed, debian)} == {
+        "locale": "its module locale is in none of the lists of modules",
+        "qqqqqq": "no module knows it",
+        "wireguard": "its module wireguard is for ubuntu",
+        "write_file": "no module knows it. Did you mean write_files?",
+    }
+    assert "wireguard" not in {each.key for each in unread(keys, listed, debian, ["wireguard"])}
+    assert "wireguard" not in {each.key for each in unread(keys, listed, distro_of({"ID": "ubuntu"}))}
 
 
 @pytest.mark.parametrize(

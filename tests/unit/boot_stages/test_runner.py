@@ -131,6 +131,13 @@ def test_a_plan_with_nothing_to_do_says_so(make_guest: Any) -> None:
     assert (outcome.result, outcome.reason) == ("SUCCESS", "nothing to do: the guest is already so")
 
 
+def test_a_module_that_did_nothing_says_why_in_its_own_words(make_guest: Any) -> None:
+    idle = run(make_guest(), actions.note("its disk is not there"))
+    assert (idle.result, idle.reason) == ("SUCCESS", "its disk is not there")
+    busy = run(make_guest(), actions.note("taken: b"), WriteFile("/b"))
+    assert (busy.reason, busy.done) == ("", ("write /b (0 bytes, 0644)",))
+
+
 def test_what_a_failing_action_does_to_the_rest(make_guest: Any) -> None:
     failing = [{"match": ["no"], "rc": 1}]
     stopped = run(make_guest(replies=failing), RunCommand(("no",)), WriteFile("/after"))

@@ -102,7 +102,10 @@ def test_a_module_that_would_fail_makes_the_status_1(plan: Any) -> None:
 
 def test_keys_that_nobody_reads_are_listed(plan: Any) -> None:
     _status, document, _said = plan("#cloud-config\nwrite_file: []\nsnap: {commands: [x]}\nhostname: a\n")
-    assert document["unread_keys"] == ["snap", "write_file"]
+    assert document["unread_keys"] == [
+        {"key": "snap", "why": "its module snap is for ubuntu"},
+        {"key": "write_file", "why": "no module knows it. Did you mean write_files?"},
+    ]
 
 
 def test_secrets_are_not_in_a_plan(plan: Any) -> None:

@@ -12,14 +12,31 @@ from typing import Any
 
 import pytest
 
+from boot_stages.apply import CommandResult
+from boot_stages.commands import Answer, Command
 from boot_stages.log import Record
+from boot_stages.runner import Outcome
 from boot_stages.value import Secret
 from guest_agent import listeners, output
 from guest_agent.log import LINE_LIMIT, line_of
 from guest_agent.machine import Machine, Settings
+from guest_agent.report import TAIL_OF_FAILED, TAIL_OF_GOOD, TAILS_LIMIT, Tails, told_of
 from tests.unit.guest_agent.run.roots import Root
 
 CANARY = "canary-5up3r-s3cr3t"
+
+
+class Answering:
+    """Commands that nobody runs: a program has its answer, every other one is silent."""
+
+    def __init__(self, answers: dict[str, Answer]) -> None:
+        self._answers = answers
+
+    def which(self, name: str) -> str | None:
+        return None
+
+    def run(self, command: Command) -> Answer:
+        return self._answers.get(command.argv[0], Answer(0))
 
 
 @pytest.fixture
@@ -84,6 +101,49 @@ def test_the_host_hears_each_step_and_one_result(root: Root, tmp_path: Path) -> 
     assert list(result["stages"]) == ["init-local", "init-network", "modules-config", "modules-final"]
     [wrote] = [each for each in result["modules"] if each["name"] == "write_files"]
     assert any("/etc/motd" in action for action in wrote["actions"])
+
+
+def test_the_result_tells_how_each_command_ended_and_which_keys_nobody_read(root: Root) -> None:
+    root.put("etc/cloud/cloud.cfg.d/90.cfg", "cloud_config_modules: [ntp, wireguard, runcmd]\n")
+    root.seed("#cloud-config\nbootcmd: [exit 3]\nntp: {enabled: false}\nrun_cmd: [x]\nwireguard: null\n")
+    boot = root.boot()
+    boot.machine.commands = Answering(
+        {"/bin/sh": Answer(3, err=b"no such thing\n" + b"x" * 5000, took_s=0.5)}
+    )
+    heard: list[dict[str, Any]] = []
+
+    class Kept:
+        def event(self, event: Any) -> None:
+            return None
+
+        def result(self, document: dict[str, Any]) -> None:
+            heard.append(document)
+
+    from guest_agent import all_stages
+
+    boot.reporter.listeners.append(Kept())
+    all_stages.run(boot, is_by_hand=True)
+    [result] = heard
+    modules = {each["name"]: each for each in result["modules"]}
+    [command] = modules["bootcmd"]["commands"]
+    assert (command["argv"][0], command["status"], command["took_s"]) == ("/bin/sh", 3, 0.5)
+    assert command["tail"] == "x" * TAIL_OF_FAILED
+    assert modules["ntp"]["why"] == "ntp.enabled is false: time is left alone"
+    assert result["unread_keys"] == [
+        {"key": "run_cmd", "why": "no module knows it. Did you mean runcmd?"},
+        {"key": "wireguard", "why": "its module wireguard is for ubuntu"},
+    ]
+    lines = [json.loads(line) for line in root.text("var/lib/cloud/instances/i-1/changes.jsonl").splitlines()]
+    [kept] = [each for each in lines if each["module"] == "bootcmd"]
+    assert kept["commands"] == modules["bootcmd"]["commands"]
+
+
+def test_the_output_in_a_result_is_bounded() -> None:
+    outcome = Outcome("a", "FAIL", commands=(CommandResult(("a",), 1, "é" * 9000, 0.1),) * 100)
+    told = told_of(outcome, Tails())
+    assert sum(len(each["tail"]) for each in told["commands"]) == TAILS_LIMIT
+    good = told_of(outcome.replace(commands=(CommandResult(("a",), 0, "b" * 9000, 0.1),)), Tails())
+    assert len(good["commands"][0]["tail"]) == TAIL_OF_GOOD
 
 
 def test_the_channel_is_found_by_its_name_and_gets_json_lines(

@@ -22,6 +22,8 @@ PACKAGING = next(
     SOURCES / "packaging" / "agent",
 )
 _PACKAGES = ("boot_stages", "guest_agent")
+# The pages about modules are made from these; no guest reads them.
+_HOST_ONLY = frozenset({"boot_stages/reference.py", "boot_stages/reference_examples.py"})
 _COMMANDS = {
     "usr/bin/cloud-init": PACKAGING / "bin" / "cloud-init",
     "usr/lib/cloud-init/ds-identify": SOURCES / "guest_agent" / "ds-identify",
@@ -40,13 +42,19 @@ LINKS = {f"usr/bin/{name}": "cloud-init" for name in ("cloud-id", "cloud-init-pe
 
 def files() -> Iterator[tuple[str, Path]]:
     """All that a guest carries of ours: path in the guest without the first slash, and where it is here."""
-    for package in _PACKAGES:
-        for path in sorted((SOURCES / package).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                yield f"{DIST_PACKAGES}/{path.relative_to(SOURCES).as_posix()}", path
-    for path in sorted(_with_imports(SOURCES / "configdrive" / "reader.py")):
-        yield f"{DIST_PACKAGES}/{path.relative_to(SOURCES).as_posix()}", path
+    for name, path in modules():
+        yield f"{DIST_PACKAGES}/{name}", path
     yield from _COMMANDS.items()
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """The agent's Python packages, file by file: `guest_agent/cli.py`, and where it is here."""
+    found = [path for package in _PACKAGES for path in sorted((SOURCES / package).rglob("*"))]
+    found += sorted(_with_imports(SOURCES / "configdrive" / "reader.py"))
+    for path in found:
+        name = path.relative_to(SOURCES).as_posix()
+        if path.is_file() and "__pycache__" not in path.parts and name not in _HOST_ONLY:
+            yield name, path
 
 
 def _with_imports(module: Path) -> set[Path]:
@@ -95,6 +103,12 @@ def systemd_links() -> dict[str, str]:
     return {
         f"etc/systemd/system/cloud-init.target.wants/{unit.name}": f"/{_UNITS}/{unit.name}" for unit in wanted
     }
+
+
+def version() -> str:
+    """The agent's version, as its own source has it."""
+    text = (SOURCES / "boot_stages" / "version.py").read_text()
+    return str(re.findall(r'^VERSION = "(.+)"$', text, re.MULTILINE)[0])
 
 
 def digest() -> str:

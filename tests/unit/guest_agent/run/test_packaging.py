@@ -108,12 +108,13 @@ def test_units_parse() -> None:
 
 def test_the_wheel_holds_what_the_config_drive_reader_imports() -> None:
     project = tomllib.loads((PACKAGING / "pyproject.toml").read_text())
-    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"].values()
-    needed = {f"configdrive/{name}.py" for name in _imported("reader")}
-    assert {path for path in included if path.startswith("configdrive/")} == {
-        "configdrive/__init__.py",
-        *needed,
-    }
+    hook = ast.parse((PACKAGING / "hatch_build.py").read_text())
+    (included,) = (
+        ast.literal_eval(node.value)
+        for node in hook.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CONFIGDRIVE"
+    )
+    assert set(included) == {"__init__", *_imported("reader")}
     assert project["project"]["dependencies"] == ["pyyaml>=5.4"]
 
 

@@ -1,0 +1,229 @@
+"""What a server's guest is made of, whichever hypervisor runs it: from the store's rows to a `VmSpec`.
+
+`read` takes from the store what is needed, at one moment. `GuestFiles` keeps a server's own files, which are
+its disk's layer over the image, and the drive with its metadata.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from configdrive import builder
+from instance_metadata import documents
+from instance_metadata.errors import InvalidInstance
+from instance_metadata.instance import Instance
+from spawner import devices, networks
+from spawner.compute.driver import Bus, Disk, Format, Nic, VmSpec
+from spawner.devices import Devices, NicDevice, VolumeDevice
+from spawner.errors import NotFound, QemuFailed
+from spawner.images import ImageFiles
+from spawner.instance_document import instance_of
+from spawner.network.guest_networks import PortPlan
+from spawner.placement import DISK_GB, MEMORY_MB, VCPU, Inventory
+from spawner.store.servers import Server
+from spawner.store.tables import IMAGES, NETWORKS, RESCUES, SUBNETS
+
+RANDOM_SEED_BYTES = 512
+# A server lives until it is ended; ten years stand for that where a deadline is needed.
+NO_DEADLINE_S = 10 * 365 * 86400.0
+VCPU_RATIO = 4.0
+ROOT_DISK, RESCUE_DISK = "root.qcow2", "rescue.qcow2"
+# The first slots of the PCI bus; `devices` deals out 3 and those from 8 on, QEMU takes what is left.
+ROOT_SLOT, CONFIG_DRIVE_SLOT, SECOND_ROOT_SLOT = 4, 5, 7
+NAME_DIGITS = 24
+_NIC_MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
+_BUSES = {"virtio": Bus.VIRTIO, "nvme": Bus.NVME, "scsi": Bus.VIRTIO, "sata": Bus.VIRTIO, "ide": Bus.VIRTIO}
+
+
+@dataclass(frozen=True)
+class GuestPlan:
+    """What the store says of a server's guest. `rescue_image` is None but during a rescue."""
+
+    image: Any
+    rescue_image: Any
+    instance: Instance
+    devices: Devices
+    ports: tuple[PortPlan, ...]
+
+
+async def read(connection: AsyncConnection, server: Server, volumes_in: Path) -> GuestPlan:
+    """The plan as the store stands now. Raises NotFound, QemuFailed."""
+    own, rescue = await images(connection, server)
+    found = await devices.of_server(connection, server.id, volumes_in)
+    return GuestPlan(
+        image=own,
+        rescue_image=rescue,
+        instance=await instance(connection, server, volumes_in),
+        devices=found,
+        ports=tuple([await port_plan(connection, nic) for nic in found.nics]),
+    )
+
+
+async def instance(connection: AsyncConnection, server: Server, volumes_in: Path) -> Instance:
+    """The server's documents as the store stands now. Raises QemuFailed."""
+    ports = await networks.ports_of_device(connection, server.id)
+    subnets = {row.id: row for row in await connection.execute(select(SUBNETS))}
+    mtu = {row.id: row.mtu for row in await connection.execute(select(NETWORKS))}
+    found = await devices.of_server(connection, server.id, volumes_in)
+    try:
+        return instance_of(server, networks.network_data(ports, subnets, mtu), found)
+    except InvalidInstance as error:
+        raise QemuFailed(server.name, f"cannot be given its metadata: {error}") from error
+
+
+async def images(connection: AsyncConnection, server: Server) -> tuple[Any, Any]:
+    """A server's image, and the one that it is rescued with, or None. Raises NotFound."""
+    query = select(RESCUES.c.image_id).where(RESCUES.c.server_id == server.id)
+    rescue_id = (await connection.execute(query)).scalar()
+    own = await _image(connection, server.image_id)
+    return own, await _image(connection, rescue_id) if rescue_id else None
+
+
+async def _image(connection: AsyncConnection, image_id: str | None) -> Any:
+    row = (await connection.execute(select(IMAGES).where(IMAGES.c.id == image_id))).first()
+    if row is None:
+        raise NotFound("Image", str(image_id))
+    return row
+
+
+async def port_plan(connection: AsyncConnection, nic: NicDevice) -> PortPlan:
+    """A port with the first of its IPv4 addresses."""
+    for fixed in nic.fixed_ips:
+        subnet = (await connection.execute(select(SUBNETS).where(SUBNETS.c.id == fixed["subnet_id"]))).first()
+        if subnet is not None and subnet.ip_version == 4:
+            return PortPlan(
+                nic.port_id,
+                nic.network_id,
+                nic.mac,
+                address=IPv4Address(fixed["ip_address"]),
+                subnet=IPv4Network(subnet.cidr),
+                gateway=IPv4Address(subnet.gateway_ip) if subnet.gateway_ip else None,
+            )
+    return PortPlan(nic.port_id, nic.network_id, nic.mac)
+
+
+def device_name(kind: str, owner_id: str) -> str:
+    """What QEMU calls a volume or card: made from its id alone, and short enough for a node."""
+    return f"{kind}-{owner_id.replace('-', '')[:NAME_DIGITS]}"
+
+
+def volume_disk(volume: VolumeDevice) -> Disk:
+    """A volume as a disk of a guest."""
+    return Disk(
+        volume.path,
+        Format.QCOW2,
+        serial=volume.volume_id,
+        name=device_name("vol", volume.volume_id),
+        slot=volume.slot,
+    )
+
+
+def card(nic: NicDevice, model: str) -> Nic:
+    """A port as a network card of a guest."""
+    return Nic(nic.mac, model, name=device_name("nic", nic.port_id), slot=nic.slot)
+
+
+def nic_model(image: Any) -> str:
+    """The kind of card that an image asks for."""
+    model = image.properties.get("hw_vif_model", "virtio")
+    return _NIC_MODELS.get(model, "virtio-net-pci")
+
+
+def host_inventories(directory: Path) -> Mapping[str, Inventory]:
+    """This host's processors, memory (a quarter kept for the host) and the disk that `directory` is on."""
+    memory_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    existing = next(parent for parent in (directory, *directory.parents) if parent.exists())
+    disk_gib = shutil.disk_usage(existing).total >> 30
+    return {
+        VCPU: Inventory(os.cpu_count() or 1, allocation_ratio=VCPU_RATIO),
+        MEMORY_MB: Inventory(memory_mib, reserved=memory_mib // 4),
+        DISK_GB: Inventory(max(disk_gib, 1)),
+    }
+
+
+class GuestFiles:
+    """The files of a node's guests, in `directory/ID/`; images come from the image store."""
+
+    def __init__(self, directory: Path, image_files: ImageFiles) -> None:
+        self.directory = directory
+        self._images = image_files
+
+    def home(self, server_id: str) -> Path:
+        """Where a server's own files are."""
+        return self.directory / server_id
+
+    async def spec(self, server: Server, plan: GuestPlan, drive_in: Path) -> VmSpec:
+        """The machine, its disks made where they are not there yet; a config drive goes to `drive_in`."""
+        image = plan.rescue_image or plan.image
+        properties = image.properties
+        kernel, initrd = (
+            self._images.path(properties[name]) if name in properties else None
+            for name in ("kernel_id", "ramdisk_id")
+        )
+        bus = _BUSES.get(properties.get("hw_disk_bus", ""), Bus.VIRTIO)
+        disks = [replace(await self._root_disk(server, plan.image, ROOT_DISK, bus), slot=ROOT_SLOT)]
+        if plan.rescue_image is not None:
+            rescue = await self._root_disk(server, plan.rescue_image, RESCUE_DISK, bus)
+            disks = [replace(rescue, slot=ROOT_SLOT), replace(disks[0], slot=SECOND_ROOT_SLOT)]
+        if server.config_drive or properties.get("img_config_drive") == "mandatory":
+            disks.append(replace(_config_drive(plan.instance, drive_in, bus), slot=CONFIG_DRIVE_SLOT))
+        disks += [volume_disk(volume) for volume in plan.devices.volumes]
+        return VmSpec(
+            name=f"i-{server.id}",
+            uuid=UUID(server.id),
+            kernel=kernel,
+            initrd=initrd,
+            cmdline=properties.get("os_command_line", "console=ttyS0") if kernel else "",
+            memory_mib=server.flavor.ram_mib,
+            vcpus=server.flavor.vcpus,
+            disks=tuple(disks),
+            nics=tuple(card(nic, nic_model(image)) for nic in plan.devices.nics),
+            deadline_s=NO_DEADLINE_S,
+        )
+
+    async def _root_disk(self, server: Server, image: Any, name: str, bus: Bus) -> Disk:
+        """The server's own layer over the image, as large as its flavor says; made at the first start."""
+        base = self._images.path(image.id)
+        kind = Format.QCOW2 if image.disk_format == "qcow2" else Format.RAW
+        own = self.home(server.id) / name
+        if not own.exists():
+            size = [f"{server.flavor.disk_gib}G"] if server.flavor.disk_gib else []
+            await qemu_img("create", "-q", "-f", "qcow2", "-F", kind.value, "-b", str(base), str(own), *size)
+        return Disk(own, Format.QCOW2, bus, backing=Disk(base, kind, read_only=True))
+
+
+def _config_drive(instance: Instance, directory: Path, bus: Bus) -> Disk:
+    """The config drive, readable by nobody else at any instant."""
+    files = documents.tree(
+        instance, random_seed=os.urandom(RANDOM_SEED_BYTES), today=datetime.now(UTC).date()
+    )
+    path = directory / "config-drive.iso"
+    path.touch(0o600, exist_ok=False)
+    path.write_bytes(builder.build(files, label="config-2"))
+    return Disk(path, bus=bus, read_only=True)
+
+
+async def qemu_img(*arguments: str) -> None:
+    """Run qemu-img. Raises QemuFailed with its last words."""
+    process = await asyncio.create_subprocess_exec(
+        "qemu-img",
+        *arguments,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    errors = (await process.communicate())[1]
+    if process.returncode:
+        raise QemuFailed("disk", f"could not make it (qemu-img exit status {process.returncode})", errors)

@@ -72,6 +72,23 @@ def check_subnet(network: Network, gateway: str | None, pools: Sequence[Mapping[
             raise InvalidSpec(name, f"{address} is not in {network}", "Give an address of the subnet")
 
 
+def check_routes(routes: Sequence[Mapping[str, str]], nameservers: Sequence[str]) -> None:
+    """Raise InvalidSpec for a route or name server that is no address."""
+    for route in routes:
+        try:
+            ipaddress.ip_network(route["destination"])
+        except ValueError as error:
+            raise InvalidSpec("host_routes.destination", f"{error}", "Give a network, 10.0.0.0/24") from None
+    for name, address in (
+        *(("host_routes.nexthop", route["nexthop"]) for route in routes),
+        *(("dns_nameservers", address) for address in nameservers),
+    ):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise InvalidSpec(name, f"{address[:64]!r} is not an address", "Give an IP address") from None
+
+
 def mac_address(random: bytes) -> str:
     """A MAC address of OpenStack's prefix from three random bytes."""
     return ":".join([MAC_PREFIX, *(f"{byte:02x}" for byte in random[:3])])
@@ -104,7 +121,7 @@ async def allocate(
     given = []
     for each in wanted:
         subnet = _subnet_for(each, subnets)
-        address = each.get("ip_address") or await _free_address(connection, subnet)
+        address = _wanted_address(each, subnet) or await _free_address(connection, subnet)
         await _take(connection, subnet.id, address, port_id)
         given.append(FixedIp(subnet.id, address))
     return given
@@ -123,6 +140,21 @@ def _subnet_for(wanted: Mapping[str, str], subnets: Mapping[str, Any]) -> Any:
         if address in ipaddress.ip_network(subnet.cidr):
             return subnet
     raise InvalidSpec("fixed_ips", f"{address} is in no subnet of the network", "Give an address of one")
+
+
+def _wanted_address(wanted: Mapping[str, str], subnet: Any) -> str:
+    """The address asked for, in its one spelling; an empty text when any will do. Raises InvalidSpec."""
+    if not wanted.get("ip_address"):
+        return ""
+    try:
+        address = ipaddress.ip_address(wanted["ip_address"])
+    except ValueError:
+        raise InvalidSpec(
+            "fixed_ips.ip_address", f"{wanted['ip_address'][:64]!r} is not an address", "Give an IP address"
+        ) from None
+    if address not in ipaddress.ip_network(subnet.cidr):
+        raise InvalidSpec("fixed_ips.ip_address", f"{address} is not in {subnet.cidr}", "Give one of it")
+    return str(address)
 
 
 async def _free_address(connection: AsyncConnection, subnet: Any) -> str:

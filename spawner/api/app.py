@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
 from aiohttp import web
 
 from spawner.api import (
@@ -20,19 +21,21 @@ from spawner.api import (
     image,
     microversion,
     network,
+    openapi,
     placement,
     versions,
 )
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
+from spawner.api.openapi import SERVICES
 from spawner.api.requests import IDENTITY, MICROVERSION, REQUEST_ID, Handler
 from spawner.errors import SpawnerError
 from spawner.identity import NotAuthenticated
 
 LOG = logging.getLogger(__name__)
 BODY_LIMIT = 1024 * 1024
-OPEN_PATHS = frozenset({"/identity/v3/auth/tokens"})
-SERVICES = ("identity", "compute", "image", "network", "placement")
+# What is told without a token: how to get one, and which versions there are.
+OPEN_PATHS = frozenset({"/identity/v3/auth/tokens", openapi.PATH, *versions.PATHS})
 
 
 def make_app(cloud: Cloud) -> web.Application:
@@ -50,7 +53,20 @@ def make_app(cloud: Cloud) -> web.Application:
         placement,
     ):
         app.add_routes(service.routes(cloud))
+    _add_document(app, cloud)
     return app
+
+
+def _add_document(app: web.Application, cloud: Cloud) -> None:
+    """Serve what the router holds as an OpenAPI document; it tells nothing that clients do not know."""
+    content = msgspec.json.encode(
+        openapi.document(openapi.routes_of(app), cloud.url, microversion.text(microversion.MAXIMUM))
+    )
+
+    async def show(_request: web.Request) -> web.Response:
+        return web.Response(body=content, content_type="application/json")
+
+    app.router.add_get(openapi.PATH, show)
 
 
 def _make_middleware(cloud: Cloud):  # type: ignore[no-untyped-def]  # aiohttp's decorator gives the type
@@ -67,6 +83,8 @@ def _make_middleware(cloud: Cloud):  # type: ignore[no-untyped-def]  # aiohttp's
             response = await handler(request)
         except Exception as error:  # noqa: BLE001  # the outermost edge: it becomes a fault of the service
             response = _answer(service, _fault_of(error, request), request[REQUEST_ID])
+            if isinstance(error, web.HTTPMethodNotAllowed):
+                response.headers["Allow"] = error.headers["Allow"]
         for name, value in extra.items():
             response.headers.setdefault(name, value)
         return response
@@ -94,11 +112,10 @@ def _authenticate(request: web.Request, cloud: Cloud) -> None:
     if token:
         request[IDENTITY] = cloud.tokens.read(token)
         return
-    is_version_document = request.path.rstrip("/").count("/") <= 2 and request.method == "GET"
-    if request.path not in OPEN_PATHS and not is_version_document:
+    if request.path not in OPEN_PATHS:
+        if request.path.strip("/").partition("/")[0] not in SERVICES:
+            raise Fault(404, "The resource could not be found.")
         raise NotAuthenticated
-    if is_version_document and request.path.strip("/").partition("/")[0] not in SERVICES:
-        raise Fault(404, "The resource could not be found.")
 
 
 def _answer(service: str, fault: Fault, request_id: str) -> web.Response:

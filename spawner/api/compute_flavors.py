@@ -10,7 +10,7 @@ from sqlalchemy import delete, insert, select, update
 
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import MICROVERSION, answer, link, needs, page, read_body
+from spawner.api.requests import MICROVERSION, answer, link, needs, page, takes
 from spawner.store.tables import FLAVORS
 
 
@@ -121,8 +121,9 @@ class _Flavors:
             document["extra_specs"] = row.extra_specs
         return document
 
-    async def create(self, request: web.Request) -> web.Response:
-        wish = (await read_body(request, _CreateFlavor)).flavor
+    @takes(_CreateFlavor)
+    async def create(self, request: web.Request, form: _CreateFlavor) -> web.Response:
+        wish = form.flavor
         numbers = {
             name: _number(name, getattr(wish, name), least)
             for name, least in (("vcpus", 1), ("ram", 1), ("disk", 0), ("swap", 0), ("ephemeral", 0))
@@ -159,11 +160,11 @@ class _Flavors:
     async def extra_specs(self, request: web.Request) -> web.Response:
         return answer({"extra_specs": (await self._get(request)).extra_specs})
 
-    async def add_extra_specs(self, request: web.Request) -> web.Response:
+    @takes(_ExtraSpecs)
+    async def add_extra_specs(self, request: web.Request, form: _ExtraSpecs) -> web.Response:
         row = await self._get(request)
-        given = (await read_body(request, _ExtraSpecs)).extra_specs
-        await self._save(row, {**row.extra_specs, **given})
-        return answer({"extra_specs": given})
+        await self._save(row, {**row.extra_specs, **form.extra_specs})
+        return answer({"extra_specs": form.extra_specs})
 
     async def remove_extra_spec(self, request: web.Request) -> web.Response:
         row = await self._get(request)

@@ -16,7 +16,7 @@ from sqlalchemy import delete, insert, select
 
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, MICROVERSION, answer, iso, needs, page, read_body
+from spawner.api.requests import IDENTITY, MICROVERSION, answer, iso, needs, page, takes
 from spawner.store.tables import KEYPAIRS
 
 NAME = re.compile(r"[\w .@-]{1,255}")
@@ -100,8 +100,9 @@ class _Keypairs:
             document["type"] = row.type
         return document
 
-    async def create(self, request: web.Request) -> web.Response:
-        wish = (await read_body(request, _CreateKeypair)).keypair
+    @takes(_CreateKeypair)
+    async def create(self, request: web.Request, form: _CreateKeypair) -> web.Response:
+        wish = form.keypair
         if not NAME.fullmatch(wish.name) or wish.name != wish.name.strip():
             raise Fault(
                 400, "Keypair name contains unsafe characters. Use letters, digits, '_', '-', '.', '@'."

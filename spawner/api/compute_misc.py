@@ -12,7 +12,7 @@ from spawner import placement
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.quotas import QUOTAS
-from spawner.api.requests import IDENTITY, MICROVERSION, answer, iso, may, needs, read_body
+from spawner.api.requests import IDENTITY, MICROVERSION, answer, iso, may, needs, takes
 from spawner.store import servers
 from spawner.store.tables import HOSTS, SERVER_GROUPS, SERVERS
 
@@ -145,8 +145,8 @@ class _Misc:
         rows = [_service(request, row) for row in await self._hosts()]
         return answer({"services": rows})
 
-    async def change_service(self, request: web.Request) -> web.Response:
-        change = await read_body(request, _ServiceChange)
+    @takes(_ServiceChange)
+    async def change_service(self, request: web.Request, change: _ServiceChange) -> web.Response:
         wanted = request.match_info["id"]
         async with self._cloud.store.write() as connection:
             values = {
@@ -250,8 +250,9 @@ class _Misc:
                 return answer({"server_group": row})
         raise Fault(404, f"Instance group {request.match_info['id'][:64]} could not be found.")
 
-    async def add_group(self, request: web.Request) -> web.Response:
-        wish = (await read_body(request, _CreateGroup)).server_group
+    @takes(_CreateGroup)
+    async def add_group(self, request: web.Request, form: _CreateGroup) -> web.Response:
+        wish = form.server_group
         policy = wish.policy or (wish.policies[0] if wish.policies else "")
         if policy not in POLICIES:
             raise Fault(400, f"Invalid input for field/attribute policy. Use one of {', '.join(POLICIES)}.")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import re
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -25,7 +24,7 @@ from spawner.api.requests import (
     may,
     needs,
     page,
-    read_body,
+    takes,
     truth,
 )
 from spawner.errors import NotFound
@@ -38,30 +37,37 @@ from spawner.store.tables import (
     SECURITY_GROUPS,
 )
 
-LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-USER_DATA_LIMIT = 65_535
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern="^[^,/]*$")]
 
 
-class _Changes(msgspec.Struct):
-    name: str | None = None
-    hostname: str | None = None
+class _Changes(
+    msgspec.Struct,
+    forbid_unknown_fields=True,
+    rename={"access_ipv4": "accessIPv4", "access_ipv6": "accessIPv6", "disk_config": "OS-DCF:diskConfig"},
+):
+    name: Name | None = None
+    hostname: Name | None = None
     description: str | None = None
+    access_ipv4: str | None = None
+    access_ipv6: str | None = None
+    disk_config: Literal["AUTO", "MANUAL"] | None = None
 
 
-class _UpdateServer(msgspec.Struct):
+class _UpdateServer(msgspec.Struct, forbid_unknown_fields=True):
     server: _Changes
 
 
-class _Metadata(msgspec.Struct):
-    metadata: dict[str, str]
+class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
+    metadata: new_server.Metadata
 
 
-class _Meta(msgspec.Struct):
-    meta: dict[str, str]
+class _Meta(msgspec.Struct, forbid_unknown_fields=True):
+    meta: new_server.Metadata
 
 
-class _Tags(msgspec.Struct):
-    tags: list[str]
+class _Tags(msgspec.Struct, forbid_unknown_fields=True):
+    tags: Annotated[list[Tag], msgspec.Meta(max_length=50)]
 
 
 def routes(cloud: Cloud) -> list[web.RouteDef]:
@@ -162,8 +168,8 @@ class _Servers:
 
     # --- creating ---------------------------------------------------------------------------------------
 
-    async def create(self, request: web.Request) -> web.Response:
-        form = await read_body(request, new_server.CreateServer)
+    @takes(new_server.CreateServer)
+    async def create(self, request: web.Request, form: new_server.CreateServer) -> web.Response:
         wish, version = form.server, request[MICROVERSION]
         new_server.check(wish, version)
         made = []
@@ -195,7 +201,7 @@ class _Servers:
         """The server that a request asks for. Raises Fault 400 for what cannot be, 403 over quota."""
         wish = form.server
         identity = request[IDENTITY]
-        hints = {**form.old_hints, **form.hints}
+        hints = {**wish.old_hints, **wish.hints, **form.old_hints, **form.hints}
         server_id = self._cloud.new_id()
         flavor = await new_server.flavor_of(connection, str(wish.flavor_ref))
         await new_server.check_image(connection, new_server.image_of(wish), flavor, identity.project_id)
@@ -212,13 +218,13 @@ class _Servers:
             key_name=wish.key_name,
             public_key=await new_server.public_key(connection, identity.user_id, wish.key_name),
             user_data=new_server.user_data(wish.user_data),
-            config_drive=wish.config_drive in {True, "True", "true"},
+            config_drive=wish.config_drive in {True, "True", "true", "1"},
             metadata=wish.metadata,
             tags=tuple(wish.tags),
             security_groups=await new_server.group_names(
                 connection, identity.project_id, wish.security_groups
             ),
-            files=tuple(wish.personality),
+            files=tuple({"path": each.path, "contents": each.contents} for each in wish.personality),
             hints=new_server.placement_hints(wish),
             group_id=await new_server.group_of(connection, identity.project_id, hints.get("group")),
         )
@@ -273,14 +279,18 @@ class _Servers:
 
     # --- changing ---------------------------------------------------------------------------------------
 
-    async def update(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
-        changes = (await read_body(request, _UpdateServer)).server
+    @takes(_UpdateServer)
+    async def update(self, request: web.Request, form: _UpdateServer) -> web.StreamResponse:
+        server, changes = await self._get(request), form.server
         given = {
             name: value for name in ("name", "hostname") if (value := getattr(changes, name)) is not None
         }
         if "hostname" in given and request[MICROVERSION] < (2, 90):
             raise Fault(400, "Additional properties are not allowed ('hostname' was unexpected)")
+        if "name" in given and not given["name"].strip():
+            raise Fault(400, "Invalid input for field/attribute name: 1 to 255 characters are needed.")
+        if "hostname" in given and not new_server.LABEL.fullmatch(given["hostname"].partition(".")[0]):
+            raise Fault(400, "Invalid input for field/attribute hostname: use a-z, 0-9 and '-'.")
         if given:
             async with self._cloud.store.write() as connection:
                 await servers.change(connection, server.id, self._cloud.clock(), **given)
@@ -294,14 +304,14 @@ class _Servers:
                 await networks.remove_port(connection, port.id)
         return web.Response(status=204)
 
-    async def action(self, request: web.Request) -> web.Response:
+    @takes(dict)
+    async def action(self, request: web.Request, body: dict[str, Any]) -> web.Response:
         server = await self._get(request)
-        body: dict[str, Any] = await read_body(request, dict)
         names = [name for name in body if name in self._actions]
         if len(body) != 1 or not names:
             raise Fault(400, f"There is no such action: {', '.join(sorted(body))[:100]}")
-        response: web.Response = await self._actions[names[0]](request, server, body[names[0]])
-        return response
+        name = names[0]
+        return await self._actions[name](request, server, server_actions.read(name, body[name]))
 
     # --- what belongs to a server -----------------------------------------------------------------------
 
@@ -318,21 +328,22 @@ class _Servers:
         async with self._cloud.store.write() as connection:
             await servers.change(connection, server.id, self._cloud.clock(), **changes)
 
-    async def add_metadata(self, request: web.Request) -> web.Response:
+    @takes(_Metadata)
+    async def add_metadata(self, request: web.Request, form: _Metadata) -> web.Response:
         server = await self._get(request)
-        merged = {**server.metadata, **(await read_body(request, _Metadata)).metadata}
+        merged = {**server.metadata, **form.metadata}
         await self._save(server, metadata=merged)
         return answer({"metadata": merged})
 
-    async def replace_metadata(self, request: web.Request) -> web.Response:
+    @takes(_Metadata)
+    async def replace_metadata(self, request: web.Request, form: _Metadata) -> web.Response:
         server = await self._get(request)
-        given = (await read_body(request, _Metadata)).metadata
-        await self._save(server, metadata=given)
-        return answer({"metadata": given})
+        await self._save(server, metadata=form.metadata)
+        return answer({"metadata": form.metadata})
 
-    async def set_meta(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
-        given = (await read_body(request, _Meta)).meta
+    @takes(_Meta)
+    async def set_meta(self, request: web.Request, form: _Meta) -> web.Response:
+        server, given = await self._get(request), form.meta
         if list(given) != [request.match_info["key"]]:
             raise Fault(400, "Request body and URI mismatch")
         await self._save(server, metadata={**server.metadata, **given})
@@ -351,9 +362,10 @@ class _Servers:
     async def tags(self, request: web.Request) -> web.Response:
         return answer({"tags": list((await self._get(request)).tags)})
 
-    async def replace_tags(self, request: web.Request) -> web.Response:
+    @takes(_Tags)
+    async def replace_tags(self, request: web.Request, form: _Tags) -> web.Response:
         server = await self._get(request)
-        tags = list(dict.fromkeys((await read_body(request, _Tags)).tags))
+        tags = list(dict.fromkeys(form.tags))
         await self._save(server, tags=tags)
         return answer({"tags": tags})
 
@@ -413,9 +425,9 @@ class _Servers:
         ]
         return answer({"events": rows})
 
-    async def explain(self, request: web.Request) -> web.Response:
+    @takes(new_server.CreateServer)
+    async def explain(self, request: web.Request, form: new_server.CreateServer) -> web.Response:
         """Ours: which host would take a server, and what every other one falls to. Makes nothing."""
-        form = await read_body(request, new_server.CreateServer)
         async with self._cloud.store.read() as connection:
             server = await self._server_of(connection, request, form, form.server.name)
         selection = await self._cloud.conductor.explain(server)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from spawner import identity as people
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, answer, iso, link, may, needs, read_body
+from spawner.api.requests import IDENTITY, answer, iso, link, may, needs, takes
 from spawner.errors import NotFound
 from spawner.identity import DOMAIN, ROLE_ORDER, Identity
 from spawner.store.tables import APPLICATION_CREDENTIALS, PROJECTS, ROLES, USERS
@@ -156,8 +156,9 @@ class _Identity:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
 
-    async def issue(self, request: web.Request) -> web.Response:
-        auth = (await read_body(request, _AuthBody)).auth
+    @takes(_AuthBody)
+    async def issue(self, request: web.Request, form: _AuthBody) -> web.Response:
+        auth = form.auth
         async with self._cloud.store.read() as connection:
             identity = await self._prove(connection, auth)
         token = self._cloud.tokens.mint(identity)
@@ -376,9 +377,10 @@ class _Identity:
             raise NotFound("Application Credential", wanted)
         return answer({"application_credential": self._credential(rows[0])})
 
-    async def add_credential(self, request: web.Request) -> web.Response:
+    @takes(_NewCredentialBody)
+    async def add_credential(self, request: web.Request, form: _NewCredentialBody) -> web.Response:
         self._own(request)
-        wanted = (await read_body(request, _NewCredentialBody)).application_credential
+        wanted = form.application_credential
         identity = request[IDENTITY]
         secret = wanted.secret or base64.urlsafe_b64encode(self._cloud.random(48)).decode()
         roles = tuple(str(role.get("name") or role.get("id")) for role in wanted.roles or ())

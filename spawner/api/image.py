@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -12,26 +12,12 @@ from sqlalchemy import delete, insert, select, update
 
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, answer, iso, may, needs, page
+from spawner.api.requests import IDENTITY, answer, iso, may, needs, page, wrong_field
 from spawner.images import HASH_ALGORITHM, ImageRefused
 from spawner.store.tables import IMAGES, SERVERS
 
-VISIBILITIES = ("private", "shared", "community", "public")
-DISK_FORMATS = ("raw", "qcow2", "iso", "vmdk", "vhd", "aki", "ari", "ami")
-CONTAINER_FORMATS = ("bare", "aki", "ari", "ami", "ova", "ovf", "docker")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CHUNK = 1 << 18
-# Fields of the table that a client may set; every other name is a property.
-SETTABLE = (
-    "name",
-    "visibility",
-    "protected",
-    "disk_format",
-    "container_format",
-    "min_disk",
-    "min_ram",
-    "tags",
-)
 READ_ONLY = frozenset(
     {
         "status",
@@ -50,6 +36,19 @@ READ_ONLY = frozenset(
         "locations",
     }
 )
+
+
+class _Fields(msgspec.Struct):
+    """What a client may set of an image besides its properties, by type."""
+
+    name: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+    visibility: Literal["private", "shared", "community", "public"] = "private"
+    protected: bool = False
+    disk_format: Literal["raw", "qcow2", "iso", "vmdk", "vhd", "aki", "ari", "ami"] | None = None
+    container_format: Literal["bare", "aki", "ari", "ami", "ova", "ovf", "docker"] | None = None
+    min_disk: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
+    min_ram: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
+    tags: list[Annotated[str, msgspec.Meta(max_length=255)]] = []
 
 
 def routes(cloud: Cloud) -> list[web.RouteDef]:
@@ -72,6 +71,10 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.get("/image/v2/schemas/{name}", read(service.schema)),
         web.get("/image/v2/info/import", read(service.import_info)),
     ]
+
+
+# Fields of the table that a client may set; every other name is a property.
+SETTABLE = _Fields.__struct_fields__
 
 
 class _Images:
@@ -156,19 +159,12 @@ class _Images:
         return answer(_view(row), 201, {"Location": f"{self._cloud.url}/image/v2/images/{image_id}"})
 
     def _check(self, request: web.Request, fields: dict[str, Any]) -> None:
-        for name, known in (
-            ("visibility", VISIBILITIES),
-            ("disk_format", DISK_FORMATS),
-            ("container_format", CONTAINER_FORMATS),
-        ):
-            value = fields.get(name)
-            if value is not None and value not in known:
-                raise Fault(400, f"Invalid value for option {name}. Use one of {', '.join(known)}.")
+        try:
+            msgspec.convert(fields, _Fields)
+        except msgspec.ValidationError as error:
+            raise Fault(400, wrong_field(str(error))) from error
         if fields.get("visibility") == "public" and not may(request, "image:publicize"):
             raise Fault(403, "You are not authorized to complete publicize_image action.")
-        for name in ("min_disk", "min_ram"):
-            if name in fields and (not isinstance(fields[name], int) or fields[name] < 0):
-                raise Fault(400, f"Invalid value for {name}: a whole number from 0 is needed.")
 
     async def patch(self, request: web.Request) -> web.Response:
         row = await self._get(request, to_change=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from spawner import networks
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, answer, iso, needs, page, read_body, truth
+from spawner.api.requests import IDENTITY, answer, declare, iso, needs, page, read_body, truth
 from spawner.store.tables import (
     NETWORKS,
     PORTS,
@@ -40,94 +40,153 @@ QUOTAS = {
 EMPTY = ("routers", "floatingips", "agents", "subnetpools", "address-groups", "trunks")
 
 
-class _Network(msgspec.Struct):
-    name: str = ""
-    admin_state_up: bool = True
-    shared: bool = False
-    mtu: int | None = None
+Name = Annotated[str, msgspec.Meta(max_length=255)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class _Owned(msgspec.Struct, forbid_unknown_fields=True):
+    """What every new thing may name: the project that shall own it, which only an admin chooses."""
+
+    project_id: str | None = None
+    tenant_id: str | None = None
     description: str = ""
 
 
-class _Subnet(msgspec.Struct):
+class _Network(_Owned):
+    name: Name = ""
+    admin_state_up: bool = True
+    shared: bool = False
+    mtu: Annotated[int, msgspec.Meta(ge=68, le=65535)] | None = None
+
+
+class _Pool(msgspec.Struct, forbid_unknown_fields=True):
+    start: str
+    end: str
+
+
+class _Route(msgspec.Struct, forbid_unknown_fields=True):
+    destination: str
+    nexthop: str
+
+
+class _Subnet(_Owned, kw_only=True):
     network_id: str
     cidr: str
-    ip_version: int | str = 4
-    name: str = ""
+    ip_version: Literal[4, 6, "4", "6"] = 4
+    name: Name = ""
     gateway_ip: str | msgspec.UnsetType | None = msgspec.UNSET
     enable_dhcp: bool = True
     dns_nameservers: list[str] = []
-    host_routes: list[dict[str, str]] = []
-    allocation_pools: list[dict[str, str]] = []
-    ipv6_address_mode: str | None = None
-    ipv6_ra_mode: str | None = None
-    description: str = ""
+    host_routes: list[_Route] = []
+    allocation_pools: list[_Pool] = []
+    ipv6_address_mode: Literal["slaac", "dhcpv6-stateful", "dhcpv6-stateless"] | None = None
+    ipv6_ra_mode: Literal["slaac", "dhcpv6-stateful", "dhcpv6-stateless"] | None = None
 
 
-class _Port(msgspec.Struct):
+class _FixedIp(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    subnet_id: str | None = None
+    ip_address: str | None = None
+
+
+class _Port(_Owned, kw_only=True):
     network_id: str
-    name: str = ""
-    mac_address: str | None = None
-    fixed_ips: list[dict[str, str]] = []
-    device_id: str = ""
-    device_owner: str = ""
+    name: Name = ""
+    mac_address: Annotated[str, msgspec.Meta(pattern="^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$")] | None = None
+    fixed_ips: list[_FixedIp] = []
+    device_id: Name = ""
+    device_owner: Name = ""
     admin_state_up: bool = True
     security_groups: list[str] | None = None
-    description: str = ""
 
 
-class _SecurityGroup(msgspec.Struct):
-    name: str
-    description: str = ""
+class _SecurityGroup(_Owned, kw_only=True):
+    name: Name
+    stateful: bool = True
 
 
-class _Rule(msgspec.Struct):
+class _Rule(_Owned, kw_only=True):
     security_group_id: str
-    direction: str
-    ethertype: str = "IPv4"
+    direction: Literal["ingress", "egress"]
+    ethertype: Literal["IPv4", "IPv6"] = "IPv4"
     protocol: str | int | None = None
-    port_range_min: int | None = None
-    port_range_max: int | None = None
+    port_range_min: Port | None = None
+    port_range_max: Port | None = None
     remote_ip_prefix: str | None = None
     remote_group_id: str | None = None
-    description: str = ""
+    remote_address_group_id: None = None
 
 
-class _NetworkBody(msgspec.Struct):
+_RULE_FIELDS = (
+    "security_group_id",
+    "direction",
+    "ethertype",
+    "port_range_min",
+    "port_range_max",
+    "remote_ip_prefix",
+    "remote_group_id",
+)
+
+
+class _NetworkBody(msgspec.Struct, forbid_unknown_fields=True):
     network: _Network
 
 
-class _SubnetBody(msgspec.Struct):
+class _SubnetBody(msgspec.Struct, forbid_unknown_fields=True):
     subnet: _Subnet
 
 
-class _PortBody(msgspec.Struct):
+class _PortBody(msgspec.Struct, forbid_unknown_fields=True):
     port: _Port
 
 
-class _SecurityGroupBody(msgspec.Struct):
+class _SecurityGroupBody(msgspec.Struct, forbid_unknown_fields=True):
     security_group: _SecurityGroup
 
 
-class _RuleBody(msgspec.Struct):
+class _RuleBody(msgspec.Struct, forbid_unknown_fields=True):
     security_group_rule: _Rule
 
 
-class _AnyBody(msgspec.Struct):
-    """A change: the few fields that may be changed are picked from it by name."""
+_UNSET = msgspec.UNSET
+_Unset = msgspec.UnsetType
 
-    network: dict[str, Any] = {}
-    subnet: dict[str, Any] = {}
-    port: dict[str, Any] = {}
-    security_group: dict[str, Any] = {}
+
+class _NetworkChange(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name | _Unset = _UNSET
+    admin_state_up: bool | _Unset = _UNSET
+    shared: bool | _Unset = _UNSET
+    description: str | _Unset = _UNSET
+
+
+class _SubnetChange(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name | _Unset = _UNSET
+    gateway_ip: str | _Unset | None = _UNSET
+    enable_dhcp: bool | _Unset = _UNSET
+    dns_nameservers: list[str] | _Unset = _UNSET
+    description: str | _Unset = _UNSET
+
+
+class _PortChange(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name | _Unset = _UNSET
+    admin_state_up: bool | _Unset = _UNSET
+    device_id: Name | _Unset = _UNSET
+    device_owner: Name | _Unset = _UNSET
+    security_groups: list[str] | _Unset = _UNSET
+    description: str | _Unset = _UNSET
+
+
+class _SecurityGroupChange(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name | _Unset = _UNSET
+    description: str | _Unset = _UNSET
 
 
 # Path -> table, the word of one, what a client may change.
-_KINDS: dict[str, tuple[Any, str, tuple[str, ...]]] = {
-    "networks": (NETWORKS, "network", ("name", "admin_state_up", "shared", "description")),
-    "subnets": (SUBNETS, "subnet", ("name", "gateway_ip", "enable_dhcp", "dns_nameservers", "description")),
-    "ports": (PORTS, "port", ("name", "admin_state_up", "device_id", "device_owner", "description")),
-    "security-groups": (SECURITY_GROUPS, "security_group", ("name", "description")),
-    "security-group-rules": (SECURITY_GROUP_RULES, "security_group_rule", ()),
+_KINDS: dict[str, tuple[Any, str, Any]] = {
+    "networks": (NETWORKS, "network", _NetworkChange),
+    "subnets": (SUBNETS, "subnet", _SubnetChange),
+    "ports": (PORTS, "port", _PortChange),
+    "security-groups": (SECURITY_GROUPS, "security_group", _SecurityGroupChange),
+    "security-group-rules": (SECURITY_GROUP_RULES, "security_group_rule", None),
 }
 
 
@@ -151,23 +210,25 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
             web.post(f"{base}/{path}", write(service.create(path))),
             web.delete(f"{base}/{path}/{{id}}", write(service.delete(path))),
         ]
-        if changeable:
+        if changeable is not None:
             found.append(web.put(f"{base}/{path}/{{id}}", write(service.change(path))))
     return found
 
 
 Handler = Callable[[web.Request], Any]
+# Makes one row of what the checked body wishes for, and gives its id.
+Creator = Callable[[AsyncConnection, web.Request, Any], Awaitable[str]]
 
 
 class _Networks:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._creators = {
-            "networks": self._create_network,
-            "subnets": self._create_subnet,
-            "ports": self._create_port,
-            "security-groups": self._create_group,
-            "security-group-rules": self._create_rule,
+        self._creators: dict[str, tuple[type[Any], Creator]] = {
+            "networks": (_NetworkBody, self._create_network),
+            "subnets": (_SubnetBody, self._create_subnet),
+            "ports": (_PortBody, self._create_port),
+            "security-groups": (_SecurityGroupBody, self._create_group),
+            "security-group-rules": (_RuleBody, self._create_rule),
         }
 
     # --- reading ----------------------------------------------------------------------------------------
@@ -284,42 +345,44 @@ class _Networks:
 
     def create(self, path: str) -> Handler:
         table, word, _changeable = _KINDS[path]
+        form, creator = self._creators[path]
 
         async def handler(request: web.Request) -> web.Response:
+            wish = getattr(await read_body(request, form), word)
             async with self._cloud.store.write() as connection:
                 await self._default_group(connection, request[IDENTITY].project_id)
-                new_id = await self._creators[path](connection, request)
+                new_id = await creator(connection, request, wish)
                 row = (await connection.execute(select(table).where(table.c.id == new_id))).one()
                 return answer({word: await self._view(connection, path, row)}, 201)
 
-        return handler
+        return declare(handler, form)
 
-    def _common(self, request: web.Request) -> dict[str, Any]:
+    def _common(self, request: web.Request, wish: _Owned) -> dict[str, Any]:
+        own = request[IDENTITY].project_id
+        owner = wish.project_id or wish.tenant_id or own
+        if owner != own and not request[IDENTITY].is_admin:
+            raise Fault(403, "rule:create for another project is disallowed by policy")
         return {
             "id": self._cloud.new_id(),
-            "project_id": request[IDENTITY].project_id,
+            "project_id": owner,
             "created_at": self._cloud.clock(),
+            "description": wish.description,
         }
 
-    async def _create_network(self, connection: AsyncConnection, request: web.Request) -> str:
-        wish = (await read_body(request, _NetworkBody)).network
+    async def _create_network(self, connection: AsyncConnection, request: web.Request, wish: _Network) -> str:
         if wish.shared and not request[IDENTITY].is_admin:
             raise Fault(403, "rule:create_network:shared is disallowed by policy")
-        if wish.mtu is not None and not 68 <= wish.mtu <= 65535:
-            raise Fault(400, "Invalid input for mtu: 68 to 65535 is possible.")
         row = {
-            **self._common(request),
+            **self._common(request, wish),
             "name": wish.name,
             "admin_state_up": wish.admin_state_up,
             "shared": wish.shared,
             "mtu": wish.mtu or 1500,
-            "description": wish.description,
         }
         await connection.execute(insert(NETWORKS).values(**row))
         return str(row["id"])
 
-    async def _create_subnet(self, connection: AsyncConnection, request: web.Request) -> str:
-        wish = (await read_body(request, _SubnetBody)).subnet
+    async def _create_subnet(self, connection: AsyncConnection, request: web.Request, wish: _Subnet) -> str:
         network_row = await networks.get(connection, NETWORKS, "Network", wish.network_id)
         if network_row.project_id != request[IDENTITY].project_id and not request[IDENTITY].is_admin:
             raise Fault(404, f"Network {wish.network_id} could not be found.", "NetworkNotFound")
@@ -333,11 +396,14 @@ class _Networks:
                     400, f"Invalid input for operation: Requested subnet with cidr: {network} overlaps."
                 )
         gateway = networks.first_host(network) if wish.gateway_ip is msgspec.UNSET else wish.gateway_ip
-        networks.check_subnet(network, gateway, wish.allocation_pools)
+        plain = msgspec.to_builtins(wish)
+        pools = plain["allocation_pools"]
+        networks.check_subnet(network, gateway, pools)
+        networks.check_routes(plain["host_routes"], wish.dns_nameservers)
         row = {
-            **self._common(request),
+            **self._common(request, wish),
             **{
-                name: getattr(wish, name)
+                name: plain[name]
                 for name in (
                     "network_id",
                     "name",
@@ -346,23 +412,22 @@ class _Networks:
                     "host_routes",
                     "ipv6_address_mode",
                     "ipv6_ra_mode",
-                    "description",
                 )
             },
             "cidr": str(network),
             "ip_version": network.version,
             "gateway_ip": gateway,
-            "allocation_pools": wish.allocation_pools or networks.default_pool(network, gateway),
+            "allocation_pools": pools or networks.default_pool(network, gateway),
         }
         await connection.execute(insert(SUBNETS).values(**row))
         return str(row["id"])
 
-    async def _create_port(self, connection: AsyncConnection, request: web.Request) -> str:
-        wish = (await read_body(request, _PortBody)).port
+    async def _create_port(self, connection: AsyncConnection, request: web.Request, wish: _Port) -> str:
         network_row = await networks.get(connection, NETWORKS, "Network", wish.network_id)
         if not _is_visible(request, network_row):
             raise Fault(404, f"Network {wish.network_id} could not be found.", "NetworkNotFound")
-        common = self._common(request)
+        common = self._common(request, wish)
+        await self._check_groups(connection, common["project_id"], wish.security_groups or [])
         mac = (wish.mac_address or networks.mac_address(self._cloud.random(3))).lower()
         taken = select(PORTS.c.id).where(PORTS.c.mac_address == mac)
         if (await connection.execute(taken)).first() is not None:
@@ -374,7 +439,7 @@ class _Networks:
             project_id=common["project_id"],
             mac=mac,
             now=common["created_at"],
-            fixed_ips=wish.fixed_ips,
+            fixed_ips=msgspec.to_builtins(wish.fixed_ips),
             name=wish.name,
             device_id=wish.device_id,
             device_owner=wish.device_owner,
@@ -384,15 +449,25 @@ class _Networks:
         )
         return str(common["id"])
 
-    async def _create_group(self, connection: AsyncConnection, request: web.Request) -> str:
-        wish = (await read_body(request, _SecurityGroupBody)).security_group
+    async def _check_groups(self, connection: AsyncConnection, project_id: str, wanted: list[str]) -> None:
+        """Raise Fault 404 for a security group that the project does not have."""
+        query = select(SECURITY_GROUPS.c.id).where(SECURITY_GROUPS.c.project_id == project_id)
+        known = set((await connection.execute(query)).scalars())
+        for group_id in wanted:
+            if group_id not in known:
+                raise Fault(404, f"Security group {group_id[:64]} does not exist", "SecurityGroupNotFound")
+
+    async def _create_group(
+        self, connection: AsyncConnection, request: web.Request, wish: _SecurityGroup
+    ) -> str:
         if wish.name == "default":
             raise Fault(409, "Default security group already exists.")
-        row = {**self._common(request), "name": wish.name, "description": wish.description}
+        row = {**self._common(request, wish), "name": wish.name}
         await connection.execute(insert(SECURITY_GROUPS).values(**row))
         for family in ("IPv4", "IPv6"):
             rule = {
-                **self._common(request),
+                **self._common(request, wish),
+                "description": "",
                 "security_group_id": row["id"],
                 "direction": "egress",
                 "ethertype": family,
@@ -400,18 +475,17 @@ class _Networks:
             await connection.execute(insert(SECURITY_GROUP_RULES).values(**rule))
         return str(row["id"])
 
-    async def _create_rule(self, connection: AsyncConnection, request: web.Request) -> str:
-        wish = (await read_body(request, _RuleBody)).security_group_rule
+    async def _create_rule(self, connection: AsyncConnection, request: web.Request, wish: _Rule) -> str:
         group = await networks.get(connection, SECURITY_GROUPS, "Security group", wish.security_group_id)
         if not _is_visible(request, group):
             raise Fault(404, f"Security group {wish.security_group_id} does not exist")
-        if wish.direction not in {"ingress", "egress"}:
-            raise Fault(400, "Invalid input for direction. Use ingress or egress.")
+        if wish.remote_group_id is not None:
+            await self._check_groups(connection, group.project_id, [wish.remote_group_id])
         if wish.remote_ip_prefix is not None:
             networks.parse_cidr(wish.remote_ip_prefix)
         row = {
-            **self._common(request),
-            **{name: getattr(wish, name) for name in wish.__struct_fields__ if name != "protocol"},
+            **self._common(request, wish),
+            **{name: getattr(wish, name) for name in _RULE_FIELDS},
             "protocol": None if wish.protocol is None else str(wish.protocol),
         }
         await connection.execute(insert(SECURITY_GROUP_RULES).values(**row))
@@ -440,19 +514,33 @@ class _Networks:
     def change(self, path: str) -> Handler:
         table, word, changeable = _KINDS[path]
 
+        form = msgspec.defstruct(f"{word}_change", [(word, changeable)], forbid_unknown_fields=True)
+
         async def handler(request: web.Request) -> web.Response:
-            given: dict[str, Any] = getattr(await read_body(request, _AnyBody), word)
-            refused = [name for name in given if name not in changeable]
-            if refused:
-                raise Fault(400, f"Cannot update read-only attribute {', '.join(refused)[:100]}")
+            wish = getattr(await read_body(request, form), word)
+            given = {
+                name: value for name in wish.__struct_fields__ if (value := getattr(wish, name)) is not _UNSET
+            }
             async with self._cloud.store.write() as connection:
                 row = await self._owned(connection, path, request)
+                await self._check_change(connection, path, row, given)
                 values = {**given, "updated_at": self._cloud.clock()}
                 await connection.execute(update(table).where(table.c.id == row.id).values(**values))
                 row = (await connection.execute(select(table).where(table.c.id == row.id))).one()
                 return answer({word: await self._view(connection, path, row)})
 
-        return handler
+        return declare(handler, form)
+
+    async def _check_change(
+        self, connection: AsyncConnection, path: str, row: Any, given: Mapping[str, Any]
+    ) -> None:
+        if path == "subnets":
+            networks.check_subnet(ipaddress.ip_network(row.cidr), given.get("gateway_ip"), [])
+            networks.check_routes([], given.get("dns_nameservers", []))
+        elif path == "ports":
+            await self._check_groups(connection, row.project_id, given.get("security_groups", []))
+        elif path == "security-groups" and "default" in {row.name, given.get("name")} and "name" in given:
+            raise Fault(409, "Updating default security group not allowed.")
 
     async def _owned(self, connection: AsyncConnection, path: str, request: web.Request) -> Any:
         row = await self._get(connection, path, request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from sqlalchemy import select
@@ -22,80 +22,133 @@ from spawner.store.tables import FLAVORS, IMAGES, KEYPAIRS, SECURITY_GROUPS, SER
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 USER_DATA_LIMIT = 65_535
+Short = Annotated[str, msgspec.Meta(max_length=255)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=100)]
+# Nova's own limits: names and values of 255 characters, 128 items.
+Metadata = Annotated[dict[Name, Short], msgspec.Meta(max_length=QUOTAS["metadata_items"])]
 
 
-class DiskWish(msgspec.Struct):
+class DiskWish(msgspec.Struct, forbid_unknown_fields=True):
     """A block device; only the image on a local disk is possible."""
 
-    source_type: str
-    destination_type: str | None = None
-    uuid: str | None = None
+    source_type: Literal["image", "volume", "snapshot", "blank"]
+    destination_type: Literal["local", "volume"] | None = None
+    uuid: Short | None = None
     boot_index: int | str | None = None
-    delete_on_termination: bool | None = None
+    delete_on_termination: bool | str | None = None
     volume_size: int | str | None = None
-    device_name: str | None = None
-    tag: str | None = None
+    device_name: Short | None = None
+    device_type: Short | None = None
+    disk_bus: Short | None = None
+    guest_format: Short | None = None
+    tag: Short | None = None
+    volume_type: Short | None = None
+    no_device: bool | None = None
 
 
-class NetworkWish(msgspec.Struct):
+class NetworkWish(msgspec.Struct, forbid_unknown_fields=True):
     """One network card: on a network, or a port that is there."""
 
-    uuid: str | None = None
-    port: str | None = None
-    fixed_ip: str | None = None
-    tag: str | None = None
+    uuid: Short | None = None
+    port: Short | None = None
+    fixed_ip: Short | None = None
+    tag: Short | None = None
+
+
+class FileWish(msgspec.Struct, forbid_unknown_fields=True):
+    """A file for the guest (personality): content in base64."""
+
+    path: Name
+    contents: str
+
+
+class GroupWish(msgspec.Struct, forbid_unknown_fields=True):
+    """A security group by name; some clients put an id there."""
+
+    name: Name
 
 
 class NewServer(
-    msgspec.Struct, rename={"image_ref": "imageRef", "flavor_ref": "flavorRef", "admin_pass": "adminPass"}
+    msgspec.Struct,
+    forbid_unknown_fields=True,
+    rename={
+        "image_ref": "imageRef",
+        "flavor_ref": "flavorRef",
+        "admin_pass": "adminPass",
+        "disk_config": "OS-DCF:diskConfig",
+        "access_ipv4": "accessIPv4",
+        "access_ipv6": "accessIPv6",
+        "hints": "os:scheduler_hints",
+        "old_hints": "OS-SCH-HNT:scheduler_hints",
+    },
 ):
     """What the client asks for."""
 
-    name: str
+    name: Name
     flavor_ref: str | int
-    image_ref: str | None = None
-    networks: list[NetworkWish] | str | None = None
-    key_name: str | None = None
-    user_data: str | None = None
-    config_drive: bool | str | None = None
-    metadata: dict[str, str] = {}
-    security_groups: list[dict[str, str]] = []
-    availability_zone: str | None = None
-    host: str | None = None
-    hypervisor_hostname: str | None = None
-    hostname: str | None = None
-    description: str | None = None
-    tags: list[str] = []
-    personality: list[dict[str, str]] = []
+    image_ref: Short | None = None
+    networks: list[NetworkWish] | Literal["auto", "none"] | None = None
+    key_name: Short | None = None
+    user_data: Annotated[str, msgspec.Meta(max_length=USER_DATA_LIMIT)] | None = None
+    config_drive: bool | Literal["", "True", "true", "False", "false", "1", "0"] | None = None
+    metadata: Metadata = {}
+    security_groups: list[GroupWish] = []
+    availability_zone: Short | None = None
+    host: Short | None = None
+    hypervisor_hostname: Short | None = None
+    hostname: Short | None = None
+    description: Short | None = None
+    tags: Annotated[list[Short], msgspec.Meta(max_length=50)] = []
+    personality: Annotated[list[FileWish], msgspec.Meta(max_length=QUOTAS["injected_files"])] = []
     block_device_mapping_v2: list[DiskWish] = []
-    min_count: int = 1
-    max_count: int = 1
-    admin_pass: str | None = None
+    min_count: Count = 1
+    max_count: Count = 1
+    admin_pass: Short | None = None
     return_reservation_id: bool = False
+    disk_config: Literal["AUTO", "MANUAL"] | None = None
+    access_ipv4: Short | None = None
+    access_ipv6: Short | None = None
+    trusted_image_certificates: list[str] | None = None
+    hints: dict[str, Any] = {}
+    old_hints: dict[str, Any] = {}
 
 
 class CreateServer(
     msgspec.Struct, rename={"hints": "os:scheduler_hints", "old_hints": "OS-SCH-HNT:scheduler_hints"}
 ):
-    """The whole body: the server, and hints for the scheduler."""
+    """The whole body: the server, and hints for the scheduler (some clients put them inside the server)."""
 
     server: NewServer
     hints: dict[str, Any] = {}
     old_hints: dict[str, Any] = {}
 
 
+# Field -> the microversions in which it may be given. Source: Compute API reference (create server).
+_SINCE: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
+    "personality": ((2, 1), (2, 56)),
+    "description": ((2, 19), None),
+    "tags": ((2, 52), None),
+    "trusted_image_certificates": ((2, 63), None),
+    "host": ((2, 74), None),
+    "hypervisor_hostname": ((2, 74), None),
+    "hostname": ((2, 90), None),
+}
+
+
 def check(wish: NewServer, version: tuple[int, int]) -> None:
     """Raise Fault 400 for what no server can be."""
     if not wish.name.strip() or len(wish.name) > 255:
         raise Fault(400, "Invalid input for field/attribute name: 1 to 255 characters are needed.")
-    if not 1 <= wish.min_count <= 100 or not 1 <= wish.max_count <= 100:
-        raise Fault(400, "Invalid input for field/attribute min_count: 1 to 100 servers can be made at once.")
     if wish.networks is None and version >= (2, 37):
         raise Fault(400, "Invalid input for field/attribute server. 'networks' is a required property")
-    if wish.personality and version >= (2, 57):
-        raise Fault(400, "Additional properties are not allowed ('personality' was unexpected)")
-    if wish.tags and version < (2, 52):
-        raise Fault(400, "Additional properties are not allowed ('tags' was unexpected)")
+    if isinstance(wish.networks, str) and version < (2, 37):
+        raise Fault(400, f"Invalid input for field/attribute networks: {wish.networks!r} is not a list.")
+    for name, (first, last) in _SINCE.items():
+        if getattr(wish, name) not in (None, []) and (version < first or (last and version > last)):
+            raise Fault(400, f"Additional properties are not allowed ('{name}' was unexpected)")
+    for file in wish.personality:
+        check_file(file)
     if wish.hostname is not None and not LABEL.fullmatch(wish.hostname.partition(".")[0]):
         raise Fault(400, "Invalid input for field/attribute hostname: use a-z, 0-9 and '-'.")
     for disk in wish.block_device_mapping_v2:
@@ -103,6 +156,16 @@ def check(wish: NewServer, version: tuple[int, int]) -> None:
             raise Fault(
                 400, "Block Device Mapping is Invalid: only the image on a local disk is possible here."
             )
+
+
+def check_file(file: FileWish) -> None:
+    """Raise Fault 400 for a file that is not base64, 403 for one over quota."""
+    try:
+        content = base64.b64decode(file.contents, validate=True)
+    except (ValueError, binascii.Error):
+        raise Fault(400, f"Personality content for {file.path} cannot be decoded") from None
+    if len(content) > QUOTAS["injected_file_content_bytes"]:
+        raise Fault(403, "Personality file content too long")
 
 
 def image_of(wish: NewServer) -> str | None:
@@ -178,11 +241,6 @@ def user_data(text: str | None) -> bytes | None:
     """The bytes of base64 user data. Raises Fault 400."""
     if text is None:
         return None
-    if len(text) > USER_DATA_LIMIT:
-        raise Fault(
-            400,
-            f"User data too large. User data must be no larger than {USER_DATA_LIMIT} bytes once encoded.",
-        )
     try:
         return base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
@@ -190,7 +248,7 @@ def user_data(text: str | None) -> bytes | None:
 
 
 async def group_names(
-    connection: AsyncConnection, project_id: str, wished: list[dict[str, str]]
+    connection: AsyncConnection, project_id: str, wished: list[GroupWish]
 ) -> tuple[str, ...]:
     """Security groups by name; some clients put an id into the name field."""
     if not wished:
@@ -199,7 +257,7 @@ async def group_names(
     rows = (await connection.execute(query)).all()
     names = []
     for entry in wished:
-        wanted = entry.get("name", "")
+        wanted = entry.name
         found = [row.name for row in rows if wanted in {row.name, row.id}]
         if not found:
             raise Fault(400, f"Security group {wanted[:64]} not found for project {project_id}.")

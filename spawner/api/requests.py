@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -22,20 +23,50 @@ MICROVERSION: web.RequestKey[Version] = web.RequestKey("microversion", tuple)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 T = TypeVar("T")
 PAGE_LIMIT = 1000
+# What the API document (openapi.py) finds at a handler: the role it needs, the form of its body.
+RULE, BODY_FORM = "api_rule", "api_body_form"
 
 
 def needs(rule: str) -> Callable[[Handler], Handler]:
     """Let a handler run only for callers whose role the policy allows."""
 
     def wrap(handler: Handler) -> Handler:
+        @functools.wraps(handler)
         async def checked(request: web.Request) -> web.StreamResponse:
             if not policy.allows(rule, request[IDENTITY].roles):
                 raise Fault(403, f"Policy doesn't allow {rule} to be performed.")
             return await handler(request)
 
+        setattr(checked, RULE, rule)
         return checked
 
     return wrap
+
+
+def takes(
+    form: type[T],
+) -> Callable[
+    [Callable[[Any, web.Request, T], Awaitable[web.StreamResponse]]],
+    Callable[[Any, web.Request], Awaitable[web.StreamResponse]],
+]:
+    """Give a method the body of its request as a checked value, and let the API document know its form."""
+
+    def wrap(
+        method: Callable[[Any, web.Request, T], Awaitable[web.StreamResponse]],
+    ) -> Callable[[Any, web.Request], Awaitable[web.StreamResponse]]:
+        @functools.wraps(method)
+        async def with_body(self: Any, request: web.Request) -> web.StreamResponse:
+            return await method(self, request, await read_body(request, form))
+
+        return declare(with_body, form)
+
+    return wrap
+
+
+def declare(handler: T, form: object) -> T:
+    """Note the form of the body that a handler reads by itself."""
+    setattr(handler, BODY_FORM, form)
+    return handler
 
 
 def may(request: web.Request, rule: str) -> bool:
@@ -55,9 +86,27 @@ async def read_body(request: web.Request, form: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=form)
     except msgspec.ValidationError as error:
-        raise Fault(400, f"Invalid input: {str(error).replace('$.', '')}") from error
-    except msgspec.DecodeError as error:
+        raise Fault(400, wrong_field(str(error))) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Fault(400, f"Malformed request body: {error}") from error
+    except RecursionError as error:
+        raise Fault(400, "Malformed request body: it is nested too deeply") from error
+
+
+def wrong_field(text: str, inside: str = "") -> str:
+    """What msgspec found wrong, with the field named and in the words that Nova has for it."""
+    what, _, path = text.partition(" - at `$")
+    path = f"{inside}{path.rstrip('`')}".strip(".")
+    where = f"Invalid input for field/attribute {path}" if path else "Invalid input"
+    if what.startswith("Object contains unknown field "):
+        return f"{where}. Additional properties are not allowed ({_named(what)} was unexpected)"
+    if what.startswith("Object missing required field "):
+        return f"{where}. {_named(what)} is a required property"
+    return f"{where}: {what[:1].lower()}{what[1:]}."
+
+
+def _named(what: str) -> str:
+    return f"'{what.split('`')[1][:64]}'"
 
 
 def answer(document: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
@@ -104,8 +153,3 @@ def link(url: str, rel: str = "self") -> dict[str, str]:
 def truth(word: str) -> bool:
     """A boolean of a query string."""
     return word.lower() in {"1", "true", "yes", "on", "t", "y"}
-
-
-def any_json(value: Any) -> Any:
-    """A value of JSON type as it is; marks the few places where a document is passed on unread."""
-    return value

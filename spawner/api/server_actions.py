@@ -2,20 +2,92 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from aiohttp import web
 
 from spawner.api import new_server, views
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import MICROVERSION, answer, caller
+from spawner.api.requests import MICROVERSION, answer, caller, wrong_field
 from spawner.snapshots import snapshot
 from spawner.store import servers
 from spawner.store.servers import Server
 
 Act = Callable[[web.Request, Server, Any], Awaitable[web.Response]]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+
+
+class _Reboot(msgspec.Struct, forbid_unknown_fields=True):
+    type: Literal["SOFT", "HARD", "soft", "hard", "Soft", "Hard"]
+
+
+class _Console(msgspec.Struct, forbid_unknown_fields=True):
+    length: Annotated[int, msgspec.Meta(ge=-1)] | str | None = None
+
+
+class _Rebuild(msgspec.Struct, rename={"image_ref": "imageRef", "admin_pass": "adminPass"}):
+    image_ref: str
+    admin_pass: str | None = None
+    name: Name | None = None
+    metadata: dict[str, str] | None = None
+
+
+class _Resize(msgspec.Struct, rename={"flavor_ref": "flavorRef", "disk_config": "OS-DCF:diskConfig"}):
+    flavor_ref: str | int
+    disk_config: str | None = None
+
+
+class _CreateImage(msgspec.Struct, forbid_unknown_fields=True):
+    name: Name
+    metadata: dict[str, str] | None = None
+
+
+class _Lock(msgspec.Struct, forbid_unknown_fields=True):
+    locked_reason: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+
+
+# Body key -> the form of its value; an action that is not here takes nothing that matters.
+FORMS: dict[str, Any] = {
+    "reboot": _Reboot,
+    "os-getConsoleOutput": _Console,
+    "rebuild": _Rebuild,
+    "resize": _Resize,
+    "createImage": _CreateImage,
+    "lock": _Lock | None,
+}
+
+# Every action there is; a test holds this and the table of one cloud together.
+NAMES = (
+    "os-start",
+    "os-stop",
+    "pause",
+    "unpause",
+    "reboot",
+    "rebuild",
+    "os-getConsoleOutput",
+    "resize",
+    "confirmResize",
+    "revertResize",
+    "createImage",
+    "lock",
+    "unlock",
+    "forceDelete",
+)
+
+
+def read(name: str, value: object) -> Any:
+    """The checked value of an action. Raises Fault 400 that names the field."""
+    form = FORMS.get(name)
+    if form is None:
+        return value
+    try:
+        return msgspec.convert(value, form)
+    except msgspec.ValidationError as error:
+        raise Fault(400, wrong_field(str(error), name)) from error
 
 
 def action_table(cloud: Cloud) -> dict[str, Act]:
@@ -28,25 +100,23 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
 
         return act
 
-    async def reboot(request: web.Request, server: Server, body: Any) -> web.Response:
-        kind = str(body.get("type", "") if isinstance(body, dict) else "").upper()
-        if kind not in {"SOFT", "HARD"}:
-            raise Fault(400, "Invalid input for field/attribute type. Value must be SOFT or HARD.")
-        await cloud.conductor.act(server.id, "reboot" if kind == "SOFT" else "hard-reboot", caller(request))
+    async def reboot(request: web.Request, server: Server, body: _Reboot) -> web.Response:
+        name = "reboot" if body.type.upper() == "SOFT" else "hard-reboot"
+        await cloud.conductor.act(server.id, name, caller(request))
         return web.Response(status=202)
 
-    async def console(_request: web.Request, server: Server, body: Any) -> web.Response:
-        length = body.get("length") if isinstance(body, dict) else None
-        if length is not None and not str(length).lstrip("-").isdigit():
-            raise Fault(400, "Length in request body must be an integer value")
+    async def console(_request: web.Request, server: Server, body: _Console) -> web.Response:
+        length = body.length
+        if length is not None and not re.fullmatch(r"-?[0-9]{1,9}", str(length)):
+            raise Fault(400, "Invalid input for field/attribute length: an integer value is needed.")
         output = cloud.conductor.console_output(server).decode("utf-8", "replace")
         lines = output.splitlines(keepends=True)
         if length is not None and int(length) >= 0:
             lines = lines[len(lines) - int(length) :] if int(length) < len(lines) else lines
         return answer({"output": "".join(lines)})
 
-    async def rebuild(request: web.Request, server: Server, body: Any) -> web.Response:
-        image_id = str(body.get("imageRef", "")) if isinstance(body, dict) else ""
+    async def rebuild(request: web.Request, server: Server, body: _Rebuild) -> web.Response:
+        image_id = body.image_ref
         async with cloud.store.write() as connection:
             await new_server.check_image(connection, image_id or None, server.flavor, server.project_id)
         await cloud.conductor.act(server.id, "rebuild", caller(request), image_id=image_id)
@@ -55,10 +125,9 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
         document = views.detail(changed, cloud, request[MICROVERSION])
         return answer({"server": document}, 202)
 
-    async def resize(request: web.Request, server: Server, body: Any) -> web.Response:
-        wanted = str(body.get("flavorRef", "")) if isinstance(body, dict) else ""
+    async def resize(request: web.Request, server: Server, body: _Resize) -> web.Response:
         async with cloud.store.read() as connection:
-            flavor = await new_server.flavor_of(connection, wanted)
+            flavor = await new_server.flavor_of(connection, str(body.flavor_ref))
         if flavor.id == server.flavor.id:
             raise Fault(400, "When resizing, instances must change flavor!")
         await cloud.conductor.resize(server.id, flavor, caller(request))
@@ -72,18 +141,16 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
         await cloud.conductor.revert_resize(server.id, caller(request))
         return web.Response(status=202)
 
-    async def create_image(request: web.Request, server: Server, body: Any) -> web.Response:
-        name = body.get("name") if isinstance(body, dict) else None
-        if not isinstance(name, str) or not name.strip():
-            raise Fault(400, "Invalid input for field/attribute createImage. 'name' is a required property")
-        metadata = {str(key): str(value) for key, value in (body.get("metadata") or {}).items()}
-        image_id = await snapshot(cloud, server, name, metadata, caller(request))
+    async def create_image(request: web.Request, server: Server, body: _CreateImage) -> web.Response:
+        if not body.name.strip():
+            raise Fault(400, "Invalid input for field/attribute createImage.name: a name is needed.")
+        image_id = await snapshot(cloud, server, body.name, body.metadata or {}, caller(request))
         if request[MICROVERSION] >= (2, 45):
             return answer({"image_id": image_id}, 202)
         return web.Response(status=202, headers={"Location": f"{cloud.url}/image/v2/images/{image_id}"})
 
-    async def lock(_request: web.Request, server: Server, body: Any) -> web.Response:
-        reason = body.get("locked_reason") if isinstance(body, dict) else None
+    async def lock(_request: web.Request, server: Server, body: _Lock | None) -> web.Response:
+        reason = body.locked_reason if body is not None else None
         async with cloud.store.write() as connection:
             await servers.change(connection, server.id, cloud.clock(), locked=True, locked_reason=reason)
         return web.Response(status=202)

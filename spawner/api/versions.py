@@ -11,6 +11,13 @@ from spawner.api.requests import answer, link
 _UPDATED = "2013-07-23T11:33:21Z"
 
 
+PATHS = frozenset(
+    f"/{path}{slash}"
+    for path in ("identity", "identity/v3", "compute", "compute/v2.1", "image", "network", "placement")
+    for slash in ("", "/")
+) | {"/image/versions"}
+
+
 def routes(cloud: Cloud) -> list[web.RouteDef]:
     """The routes of the version documents; none of them needs a token."""
     documents = {

@@ -18,10 +18,10 @@ _HEAD, _RING, _COUNT = "console.head", ("console.0", "console.1"), "console.coun
 FEED_BYTES = 1 << 20
 """What waits for a reader at most."""
 _READ_BACK = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-_TOTAL_AND_TURN = struct.Struct("=QB")
-"""Bytes written in all, and which file of the ring is written to."""
+_TOTAL_AND_STEP = struct.Struct("=QQ")
+"""Bytes written in all, and how often the files took turns, times two; odd in the middle of it."""
 
-_READS = 3
+_READS = 100
 
 
 class ConsoleRing:
@@ -35,36 +35,39 @@ class ConsoleRing:
         self._ring = [os.open(directory / name, _READ_BACK, 0o600) for name in _RING]
         self._count = os.open(directory / _COUNT, _READ_BACK, 0o600)
         self._head_bytes, self._ring_bytes = head_bytes, ring_bytes
-        self._headed = self._current_bytes = self._turn = 0
+        self._headed = self._current_bytes = self._step = 0
         self.total = 0
 
     def write(self, chunk: bytes) -> None:
         """Keep `chunk`, forgetting the oldest beyond the bound."""
-        self.total += len(chunk)
         if self._headed < self._head_bytes:
             self._headed += os.write(self._head, chunk[: self._head_bytes - self._headed])
         while chunk:
             if self._current_bytes == self._ring_bytes:
                 self._next_turn()
-            written = os.write(self._ring[self._turn], chunk[: self._ring_bytes - self._current_bytes])
+            written = os.write(self._ring[_turn(self._step)], chunk[: self._ring_bytes - self._current_bytes])
             self._current_bytes += written
+            self.total += written
             chunk = chunk[written:]
         self._tell()
 
     def _next_turn(self) -> None:
         """The current file is full: forget the older one and go on there."""
-        self._turn = 1 - self._turn
+        self._step += 1
         self._tell()
-        os.ftruncate(self._ring[self._turn], 0)
-        os.lseek(self._ring[self._turn], 0, os.SEEK_SET)
+        older = self._ring[_turn(self._step)]
+        os.ftruncate(older, 0)
+        os.lseek(older, 0, os.SEEK_SET)
         self._current_bytes = 0
+        self._step += 1
+        self._tell()
 
     def _tell(self) -> None:
-        os.pwrite(self._count, _TOTAL_AND_TURN.pack(self.total, self._turn), 0)
+        os.pwrite(self._count, _TOTAL_AND_STEP.pack(self.total, self._step), 0)
 
     def read(self) -> bytes:
         """The beginning, a line that says how much is left out, and the latest."""
-        return _joined(_whole(self._head), [_whole(fd) for fd in self._ring], self._turn, self.total)
+        return _joined(_whole(self._head), [_whole(fd) for fd in self._ring], self._step, self.total)
 
     def close(self) -> None:
         """Close the files; the directory is removed by its owner."""
@@ -76,17 +79,22 @@ def read_record(directory: Path) -> tuple[bytes, int]:
     """What a ring in `directory` kept, and how many bytes there were in all; nothing where there is none.
 
     Another process may be writing to it. The count is read first, so that nothing is there twice; when the
-    files took turns meanwhile, their order would be wrong, and all is read again.
+    files took turns meanwhile, they hold a mixture, and all is read again.
     """
     for _ in range(_READS):
         count = _bytes_of(directory / _COUNT)
-        if len(count) != _TOTAL_AND_TURN.size:
+        if len(count) != _TOTAL_AND_STEP.size:
             return b"", 0
         head, *ring = (_bytes_of(directory / name) for name in (_HEAD, *_RING))
-        total, turn = _TOTAL_AND_TURN.unpack(count)
-        if _bytes_of(directory / _COUNT)[-1:] == count[-1:]:
-            break
-    return _joined(head, ring, turn, total), total
+        total, step = _TOTAL_AND_STEP.unpack(count)
+        if _bytes_of(directory / _COUNT)[-8:] == count[-8:]:
+            return _joined(head, ring, step, total), total
+    return head, total
+
+
+def _turn(step: int) -> int:
+    """Which file of the ring is written to, or is about to be."""
+    return (step + 1) // 2 % 2
 
 
 def _bytes_of(path: Path) -> bytes:
@@ -100,8 +108,10 @@ def _bytes_of(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def _joined(head: bytes, ring: list[bytes], turn: int, total: int) -> bytes:
-    recent = ring[1 - turn] + ring[turn]
+def _joined(head: bytes, ring: list[bytes], step: int, total: int) -> bytes:
+    turn = _turn(step)
+    # In the middle of taking turns the file to come still may hold what is the oldest of all.
+    recent = ring[1 - turn] + (b"" if step % 2 else ring[turn])
     forgotten = total - len(recent)
     if forgotten <= 0:
         return recent

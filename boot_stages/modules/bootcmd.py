@@ -5,7 +5,7 @@ They become one sh script; its exit status is that of its last command. Source: 
 
 from __future__ import annotations
 
-from boot_stages.actions import RunCommand
+from boot_stages.actions import GO_ON, Remove, RunCommand, WriteFile
 from boot_stages.module import Module
 from boot_stages.schema import Keys, key
 from boot_stages.shell_script import SHELL_ITEMS, shell_script
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from boot_stages.shell_script import ShellItem
 
 
+SCRIPT = "/run/cloud-init/tmp/bootcmd"
+
+
 class Config(Keys):
     """Keys of `bootcmd`."""
 
@@ -26,16 +29,18 @@ class Config(Keys):
 
 
 def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
-    """One command: sh reads the script from its standard input, so that no file is left behind."""
+    """The script in a file of its own for as long as it runs: the commands' standard input is theirs."""
     return (
+        WriteFile(SCRIPT, shell_script(config.bootcmd), 0o700),
         RunCommand(
-            ("/bin/sh", "-s"),
-            stdin=shell_script(config.bootcmd),
+            ("/bin/sh", SCRIPT),
             environment=(("INSTANCE_ID", facts.cloud.instance_id),),
             show=True,
             name="bootcmd",
+            on_failure=GO_ON,
             opaque=True,
         ),
+        Remove(SCRIPT),
     )
 
 

@@ -5,6 +5,8 @@ Source: guest-agent.md 3.3.
 
 from __future__ import annotations
 
+import re
+
 from boot_stages.actions import RunCommand, note, warn
 from boot_stages.disks import mount_at, size_bytes
 from boot_stages.module import Module
@@ -16,15 +18,16 @@ if TYPE_CHECKING:
     from boot_stages.disks import Mount
     from boot_stages.facts import Facts
 
-# DEVICE and DIRECTORY stand for what is grown.
+# DEVICE, DIRECTORY and POOL stand for what is grown.
 COMMANDS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), ("resize2fs", "DEVICE")),
     "xfs": ("xfs_growfs", "DIRECTORY"),
     "btrfs": ("btrfs", "filesystem", "resize", "max", "DIRECTORY"),
     "f2fs": ("resize.f2fs", "DEVICE"),
     "bcachefs": ("bcachefs", "device", "resize", "DEVICE"),
-    "zfs": ("zpool", "online", "-e", "DEVICE"),
+    "zfs": ("zpool", "online", "-e", "POOL", "DEVICE"),
 }
+ENQUEUE_SINCE = (5, 10)
 # Less than that is what the file system's own rounding leaves.
 SLACK_BYTES = 1024 * 1024
 
@@ -46,8 +49,10 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     mount = mount_at("/", facts)
     if mount is None:
         return (note("resize_rootfs: what is mounted at / is not known"),)
+    if mount.kind == "zfs":
+        return _pool(mount, config.resize_rootfs, facts)
     if mount.kind == "overlay" or mount.source == "overlayroot" or not mount.source.startswith("/dev/"):
-        return () if mount.kind != "zfs" else (_command(mount, config.resize_rootfs, facts),)
+        return (note(f"resize_rootfs: {mount.source} at / is no disk of this guest: nothing to grow"),)
     if mount.kind not in COMMANDS:
         return (warn(f"resize_rootfs: a file system of type {mount.kind} cannot be grown"),)
     return () if _is_full_size(mount, facts) else (_command(mount, config.resize_rootfs, facts),)
@@ -65,12 +70,30 @@ def _is_full_size(mount: Mount, facts: Facts) -> bool:
     return size_bytes(mount.source, facts) - int(count) * int(size) < SLACK_BYTES
 
 
-def _command(mount: Mount, mode: str, facts: Facts) -> RunCommand:
-    places = {"DEVICE": mount.source, "DIRECTORY": mount.directory}
+def _pool(mount: Mount, mode: str, facts: Facts) -> tuple[Action, ...]:
+    """A pool grows by its devices; the root's pool of a cloud image has one."""
+    pool = mount.source.partition("/")[0]
+    words = facts.ask("zpool", "status", "-P", pool).out.decode("utf-8", "replace")
+    devices = [line.split()[0] for line in words.splitlines() if re.match(r"\s+/dev/\S+\s+ONLINE\b", line)]
+    if not devices:
+        return (warn(f"resize_rootfs: zpool status names no device of the pool {pool}: it stays as it is"),)
+    return tuple(_command(mount.replace(source=each), mode, facts, pool) for each in devices)
+
+
+def _command(mount: Mount, mode: str, facts: Facts, pool: str = "") -> RunCommand:
+    places = {"DEVICE": mount.source, "DIRECTORY": mount.directory, "POOL": pool}
     argv = tuple(places.get(word, word) for word in COMMANDS[mount.kind])
+    if mount.kind == "btrfs" and _btrfs_version(facts) >= ENQUEUE_SINCE:
+        # Another exclusive operation, such as a balance, is waited for.
+        argv = (*argv[:3], "--enqueue", *argv[3:])
     if mode == "noblock" and facts.which("setsid") is not None:
         argv = ("setsid", "--fork", *argv)
     return RunCommand(argv)
+
+
+def _btrfs_version(facts: Facts) -> tuple[int, ...]:
+    found = re.search(rb"v([0-9]+)\.([0-9]+)", facts.ask("btrfs", "--version").out)
+    return tuple(int(each) for each in found.groups()) if found else ()
 
 
 MODULE = Module("resizefs", Config, plan)

@@ -180,6 +180,11 @@ def wanted_users(
         entries.append({"name": DEFAULT})
     plain, own = _split_default(entries, default)
     specs = [*plain, *([own] if own is not None else [])]
+    notes += [
+        f"users: {each.get('name')}: sudo: false: Use null instead"
+        for each in specs
+        if each.get("sudo") is False
+    ]
     users = tuple(_read_user(spec, index, faults) for index, spec in enumerate(specs))
     return Wanted(users, tuple(notes), users[-1].name if own is not None else "")
 
@@ -220,7 +225,7 @@ def _collect(users: object, entries: list[dict[str, object]], notes: list[str]) 
     """Flatten texts, nested lists and maps into entries with a name."""
     if isinstance(users, str):
         entries.extend({"name": name.strip()} for name in users.split(",") if name.strip())
-    elif isinstance(users, dict) and "name" in users:
+    elif isinstance(users, dict) and ("name" in users or "snapuser" in users):
         entries.append(_underscored(users))
     elif isinstance(users, dict):
         notes.append("users: Write a list of users instead of a map")

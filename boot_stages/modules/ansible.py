@@ -151,9 +151,9 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     galaxy = keys.galaxy.actions if keys.galaxy is not None else ()
     return (
         *_install(keys, facts),
-        *(_as_user(argv, keys) for argv in galaxy if argv),
-        *(_as_user(_pull_argv(pull), keys) for pull in keys.pull),
-        *(_controller(keys.setup_controller, keys) if keys.setup_controller is not None else ()),
+        *(_as_user(argv, keys, facts) for argv in galaxy if argv),
+        *(_as_user(_pull_argv(pull), keys, facts) for pull in keys.pull),
+        *(_controller(keys.setup_controller, keys, facts) if keys.setup_controller is not None else ()),
     )
 
 
@@ -164,18 +164,21 @@ def _install(keys: AnsibleKeys, facts: Facts) -> tuple[Action, ...]:
         return install((keys.package_name,), facts)
     tools = install(("python3-pip",), facts) if facts.which("pip3") is None else ()
     argv = ("python3", "-m", "pip", "install", *(("--user",) if keys.run_user else ()), keys.package_name)
-    return (*tools, _as_user(argv, keys, environment=(("PIP_BREAK_SYSTEM_PACKAGES", "1"),)))
+    return (*tools, _as_user(argv, keys, facts, environment=(("PIP_BREAK_SYSTEM_PACKAGES", "1"),)))
 
 
 def _as_user(
-    argv: tuple[str, ...], keys: AnsibleKeys, environment: tuple[tuple[str, str], ...] = ()
+    argv: tuple[str, ...], keys: AnsibleKeys, facts: Facts, environment: tuple[tuple[str, str], ...] = ()
 ) -> RunCommand:
     """The command, with run_user's rights. Everything after `--` is the program's."""
     config = (("ANSIBLE_CONFIG", keys.ansible_config),) if keys.ansible_config else ()
     user = keys.run_user
     whole = ("runuser", "-u", user, "--", *argv) if user else argv
-    home = (("HOME", f"/home/{user}" if user != "root" else "/root"),) if user else (("HOME", "/root"),)
-    return RunCommand(whole, environment=(*config, *environment, *home), show=True, name=argv[0], opaque=True)
+    account = facts.account(user or "root")
+    home = account.home if account is not None else f"/home/{user}" if user else "/root"
+    return RunCommand(
+        whole, environment=(*config, *environment, ("HOME", home)), show=True, name=argv[0], opaque=True
+    )
 
 
 def _options(options: Options, leave_out: tuple[str, ...]) -> tuple[str, ...]:
@@ -196,13 +199,15 @@ def _pull_argv(pull: Options) -> tuple[str, ...]:
     return ("ansible-pull", *_options(pull, ("playbook_name", "playbook_names")), *books)
 
 
-def _controller(controller: Controller, keys: AnsibleKeys) -> tuple[Action, ...]:
-    clones = [_as_user(("git", "clone", each.source, each.path), keys) for each in controller.repositories]
+def _controller(controller: Controller, keys: AnsibleKeys, facts: Facts) -> tuple[Action, ...]:
+    clones = [
+        _as_user(("git", "clone", each.source, each.path), keys, facts) for each in controller.repositories
+    ]
     plays = []
     for play in controller.run_ansible:
         book = str(play.get("playbook_name", ""))
         argv = ("ansible-playbook", *_options(play, ("playbook_name", "playbook_dir", "args")), book)
-        plays.append(_as_user(argv, keys).replace(cwd=str(play.get("playbook_dir", ""))))
+        plays.append(_as_user(argv, keys, facts).replace(cwd=str(play.get("playbook_dir", ""))))
     return (*clones, *plays)
 
 

@@ -10,7 +10,7 @@ import re
 
 from boot_stages.account_tools import AccountTools
 from boot_stages.accounts import SECRET, users_of
-from boot_stages.actions import GO_ON, Console, Fail, Report, RunCommand, warn
+from boot_stages.actions import GO_ON, WARN, Console, Fail, Report, RunCommand, warn
 from boot_stages.module import Module
 from boot_stages.schema import (
     BOOL,
@@ -212,12 +212,13 @@ def _ssh(setting: str, facts: Facts) -> tuple[Action, ...]:
 def _restart(facts: Facts) -> tuple[Action, ...]:
     service = facts.distro.ssh_service
     if not facts.distro.systemd:
-        return (RunCommand(("rc-service", service, "restart")),)
+        return (RunCommand(("rc-service", service, "restart"), on_failure=WARN),)
     state = facts.ask("systemctl", "show", "--property", "ActiveState", "--value", service).out.strip()
     if state not in {b"active", b"activating", b"reloading"}:
         return ()
     # Waiting for the unit's dependencies would wait for this very stage.
-    return (RunCommand(("systemctl", "restart", service, "--job-mode=ignore-dependencies")),)
+    argv = ("systemctl", "restart", service, "--job-mode=ignore-dependencies")
+    return (RunCommand(argv, on_failure=WARN),)
 
 
 MODULE = Module("set_passwords", Config, plan)

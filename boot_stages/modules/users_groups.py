@@ -10,7 +10,17 @@ import re
 
 from boot_stages.account_tools import AccountTools
 from boot_stages.accounts import Group, UserKeys, image_default_user, wanted_groups, wanted_users
-from boot_stages.actions import GO_ON, AppendFile, Fail, MakeDirectory, Report, WriteFile, note, warn
+from boot_stages.actions import (
+    GO_ON,
+    AppendFile,
+    Fail,
+    MakeDirectory,
+    Report,
+    RunCommand,
+    WriteFile,
+    note,
+    warn,
+)
 from boot_stages.module import Module
 from boot_stages.schema import ANY, Fault, Keys, Kind, key
 from boot_stages.ssh_keys import authorize
@@ -23,6 +33,8 @@ if TYPE_CHECKING:
     from boot_stages.facts import Facts
 
 SUDOERS = "/etc/sudoers.d/90-cloud-init-users"
+# Nothing, false, true, and the word for the default user.
+REDIRECTS = ("", "false", "true", "default")
 GOOD_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?\Z", re.IGNORECASE)
 
 _MEMBERS = {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
@@ -78,13 +90,15 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     faults: list[Fault] = []
     image_default = image_default_user(facts)
     wanted = wanted_users(config.users, config.user, image_default, facts.distro, faults)
-    plan_ = _Plan(facts)
+    plan_ = _Plan(facts, wanted.default)
     for text in wanted.deprecated:
         plan_.add(Report("DEPRECATED", text))
     for group in wanted_groups(config.groups):
         plan_.group(group)
     for user in wanted.users:
-        if user.name and not plan_.user(user):
+        if user.snapuser:
+            plan_.snap_user(user)
+        elif user.name and not plan_.user(user):
             break
     if faults:
         plan_.add(Fail("; ".join(str(fault) for fault in faults)))
@@ -94,8 +108,9 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
 class _Plan:
     """The plan while it grows: it knows which groups and files its own actions will have made."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, default: str) -> None:
         self.actions: list[Action] = []
+        self._default = default
         self._facts = facts
         self._tools = AccountTools.of(facts)
         self._groups = set(facts.group_members())
@@ -122,6 +137,14 @@ class _Plan:
             elif member not in members.get(group.name, ()):
                 self.add(self._tools.add_member(member, group.name))
 
+    def snap_user(self, user: UserKeys) -> None:
+        """Let snapd make the user of an e-mail address: name and keys are those of the account behind it."""
+        if self._facts.which("snap") is None:
+            self.add(warn(f"users: snapuser {user.snapuser}: this guest has no snap. Install snapd"))
+            return
+        argv = ("snap", "create-user", "--sudoer", "--json", user.snapuser)
+        self.add(RunCommand(argv, name=f"snap create-user {user.snapuser}", on_failure=GO_ON, opaque=True))
+
     def user(self, user: UserKeys) -> bool:
         """Make one user with all that belongs to it. False when the users after it shall not be made."""
         if not GOOD_NAME.match(user.name):
@@ -139,6 +162,11 @@ class _Plan:
                     f"Not creating user {user.name}. Key(s) ssh_authorized_keys, ssh_import_id or"
                     " ssh_redirect_user cannot be provided with no_create_home or system"
                 )
+            )
+            return False
+        if user.ssh_redirect_user not in REDIRECTS:
+            self.add(
+                Fail(f"Not creating user {user.name}. ssh_redirect_user is neither true, default nor false")
             )
             return False
         if user.redirects and (user.ssh_authorized_keys or user.ssh_import_id):
@@ -231,9 +259,11 @@ class _Plan:
     def _keys(self, user: UserKeys, home: str) -> None:
         if user.ssh_authorized_keys:
             self.add(*authorize(user.name, home, user.ssh_authorized_keys, self._facts))
-        if user.redirects:
-            default = self._facts.distro.default_user.name
-            self.add(*redirected(user.name, home, default, self._facts))
+        if user.redirects and not self._default:
+            text = f"Ignoring ssh_redirect_user for {user.name}: there is no default user to send logins to"
+            self.add(warn(f"{text}. Write 'users: [default, ...]'"))
+        elif user.redirects:
+            self.add(*redirected(user.name, home, self._default, self._facts))
 
 
 def _include_sudoers(facts: Facts) -> tuple[Action, ...]:

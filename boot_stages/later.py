@@ -37,7 +37,6 @@ def _texts(names: str) -> Schema:
     return dict.fromkeys(names.split(), _TEXT)
 
 
-_COMMANDS: Schema = {"oneOf": [_TEXT, _TEXTS]}
 _PROXY: Schema = {"type": ["string", "null"], "format": "uri"}
 _PRO = _map(
     {
@@ -61,12 +60,6 @@ _PRO = _map(
         },
     }
 )
-_SNAP_LIST: Schema = {
-    "type": ["object", "array"],
-    "additionalItems": False,
-    "minItems": 1,
-    "minProperties": 1,
-}
 # The Red Hat names that were spelled with a dash before.
 _RHSM = {
     "activation_key": _TEXT,
@@ -199,20 +192,6 @@ LATER: dict[str, dict[str, Schema]] = {
                 **_texts("pkg_name service_name config_dir public_key private_key pki_dir"),
                 **dict.fromkeys(("conf", "grains"), _MAP),
             }
-        )
-    },
-    "snap": {
-        "snap": _map(
-            {
-                "assertions": {
-                    **_SNAP_LIST,
-                    "items": _TEXT,
-                    "uniqueItems": True,
-                    "additionalProperties": _TEXT,
-                },
-                "commands": {**_SNAP_LIST, "items": _COMMANDS, "additionalProperties": _COMMANDS},
-            },
-            minProperties=1,
         )
     },
     "spacewalk": {"spacewalk": _map(_texts("server proxy activation_key"))},

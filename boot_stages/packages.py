@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from boot_stages.facts import Facts
 
 
+# No single wait of a boot is longer (guest-agent.md 6).
+SEED_WAIT_S = 120.0
+
+
 class Manager(Value):
     """One package manager: its commands, how a version is joined to a name, its environment and locks."""
 
@@ -114,6 +118,11 @@ def _one_by_one(names: Sequence[str], manager: Manager, facts: Facts) -> RunPart
         for name in names
     )
     return RunParts("packages, one by one", commands, "these packages could not be installed")
+
+
+def snap_seeded() -> Action:
+    """Wait until snapd has its first snaps: it refuses work before that."""
+    return RunCommand(("snap", "wait", "system", "seed.loaded"), timeout_s=SEED_WAIT_S, name="snap wait")
 
 
 def _has_snap(facts: Facts) -> bool:

@@ -167,6 +167,12 @@ ssh_authorized_keys:
 disable_root: true
 """,
     "ssh_authkey_fingerprints": "authkey_hash: sha256\n",
+    "snap": """\
+snap:
+  commands:
+    - snap install lxd --channel=5.21/stable
+    - [refresh, --hold=48h, lxd]
+""",
     "ssh_import_id": "ssh_import_id: [gh:ana, lp:ana]\n",
     "timezone": "timezone: Europe/Berlin\n",
     "update_etc_hosts": """\

@@ -30,7 +30,8 @@ class Entry(Value):
     `activated_by` empty means that it always runs. `families` names families of distributions, or single
     ones; empty means every one. `works_with` says what a module without keys needs to have anything to do:
     a path (a directory must not be empty), `instance:PATH`, `program:NAME` or `cloud:FIELD`; () that it has
-    nothing to do then, None that only its plan knows.
+    nothing to do then, None that only its plan knows. `old_keys` are read, too,
+    but no schema knows them any more.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry(Value):
     activated_by: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     works_with: tuple[str, ...] | None = None
+    old_keys: tuple[str, ...] = ()
 
     def is_idle(self, config: Mapping[str, object], facts: Facts) -> bool:
         """Whether there is nothing to do for it, so that its file need not be imported."""
@@ -148,13 +150,32 @@ MODULES: tuple[Entry, ...] = (
     ),
     Entry("set_passwords", keys=("ssh_pwauth", "chpasswd", "password"), works_with=()),
     _acts("wireguard", "wireguard", families=UBUNTU),
+    _acts("snap", "snap", families=UBUNTU),
     Entry("ssh_import_id", keys=("ssh_import_id",), families=(*ALPINE, *DEBIAN)),
     _acts("keyboard", "keyboard"),
     Entry("locale", keys=("locale", "locale_configfile")),
     _acts("apk_configure", "apk_repos", families=ALPINE),
     _acts("grub_dpkg", "grub_dpkg", "grub-dpkg", families=DEBIAN),
     _acts("apt_pipelining", "apt_pipelining", families=DEBIAN),
-    Entry("apt_configure", keys=("apt",), families=DEBIAN, works_with=("program:apt-get",)),
+    Entry(
+        "apt_configure",
+        keys=("apt",),
+        families=DEBIAN,
+        works_with=("program:apt-get",),
+        old_keys=(
+            "add_apt_repo_match",
+            "apt_custom_sources_list",
+            "apt_ftp_proxy",
+            "apt_http_proxy",
+            "apt_https_proxy",
+            "apt_preserve_sources_list",
+            "apt_proxy",
+            "apt_sources",
+            "apt_mirror",
+            "apt_mirror_search",
+            "apt_mirror_search_dns",
+        ),
+    ),
     Entry("yum_add_repo", PER_INSTANCE, ("yum_repo_dir", "yum_repos"), ("yum_repos",), REDHAT),
     _acts("ntp", "ntp"),
     _acts("timezone", "timezone"),
@@ -191,7 +212,6 @@ MODULES: tuple[Entry, ...] = (
     _acts("phone_home", "phone_home"),
     Entry("final_message", ALWAYS, ("final_message",)),
     _acts("power_state_change", "power_state"),
-    _later("snap", "snap", families=UBUNTU),
     _later("ubuntu_autoinstall", "autoinstall", frequency=ONCE, families=UBUNTU),
     _later("ubuntu_pro", "ubuntu_pro", "ubuntu_advantage", families=UBUNTU),
     _later("rh_subscription", "rh_subscription", families=REDHAT),
@@ -268,7 +288,7 @@ def unread(
     names = {plain_name(each) for each in listed}
     found = []
     for key in sorted(set(keys).difference(BASE_KEYS, AGENT_KEYS)):
-        own = [each for each in MODULES if key in each.keys]
+        own = [each for each in MODULES if key in (*each.keys, *each.old_keys)]
         here = [each for each in own if each.name in names]
         if any(each.is_for(distro, unverified) for each in here):
             continue

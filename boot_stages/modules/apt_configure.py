@@ -1,5 +1,7 @@
 """`apt_configure`: sources, keys, proxies and settings of apt, and answers for debconf.
 
+The keys from before `apt:` (`apt_proxy`, `apt_mirror`, `apt_sources`, ...) are read where `apt` is not there.
+
 Source: guest-agent.md 3.3.
 """
 
@@ -7,12 +9,14 @@ from __future__ import annotations
 
 import re
 
+from boot_stages import apt_old_keys
 from boot_stages.actions import (
     WARN,
     AppendFile,
     MakeDirectory,
     Remove,
     Rename,
+    Report,
     RunCommand,
     WriteFile,
     note,
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from boot_stages.actions import Action
     from boot_stages.apt_mirrors import Mirrors
     from boot_stages.facts import Facts
+    from boot_stages.schema import Fault
 
 SOURCES_LIST = "/etc/apt/sources.list"
 PARTS = "/etc/apt/sources.list.d"
@@ -125,7 +130,16 @@ class _Guest(Value):
 
 def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     """debconf, tools, sources, settings, further sources; package lists again if sources were added."""
-    apt = config.apt
+    old = apt_old_keys.given(facts.system)
+    if not old:
+        return _plan(config.apt, facts)
+    faults: list[Fault] = []
+    apt = AptKeys.read(apt_old_keys.as_apt(facts.system), "apt", faults)
+    plan_ = _plan(apt, facts)
+    return (Report("DEPRECATED", f"{', '.join(old)}: Use the keys below 'apt' instead"), *plan_)
+
+
+def _plan(apt: AptKeys, facts: Facts) -> tuple[Action, ...]:
     if facts.which("apt-get") is None:
         return (note("apt-get is not installed: nothing to configure"),)
     if apt == AptKeys() and "package_mirrors" not in facts.system_info:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from boot_stages.actions import GO_ON, RunCommand, warn
 from boot_stages.module import Module
-from boot_stages.packages import install, manager_of, update, upgrade
+from boot_stages.packages import install, manager_of, snap_seeded, update, upgrade
 from boot_stages.schema import BOOL, Fault, Keys, Kind, Undecodable, key, list_of
 from boot_stages.value import Value
 
@@ -114,6 +114,7 @@ def _install(wanted: list[Wanted], facts: Facts, *, updated: bool) -> tuple[Acti
     if snaps and facts.which("snap") is None:
         actions.append(warn("packages: this guest has no snap, its packages are left out"))
     elif snaps:
+        actions.append(snap_seeded().replace(on_failure=GO_ON))
         actions.extend(_snap(each) for each in snaps)
     return tuple(actions)
 

@@ -32,6 +32,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "timezone": {"files": {"/usr/share/zoneinfo/Europe/Berlin": "TZif"}},
     "apt_configure": {"have": ["apt-get", "gpg"], "files": {"/etc/os-release": "VERSION_CODENAME=trixie\n"}},
     "users_groups": {"files": {"/etc/passwd": "root:x:0:0:root:/root:/bin/bash\n"}},
+    "snap": {"have": ["snap"]},
     "ssh_import_id": {"have": ["ssh-import-id", "sudo"]},
 }
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import boot_stages.modules
+from boot_stages import apt_old_keys
 from boot_stages.actions import Report
 from boot_stages.distros import distro_of
 from boot_stages.later import LATER
@@ -21,6 +22,11 @@ def test_every_file_is_in_the_table_and_every_row_has_a_file() -> None:
     assert {row.name for row in MODULES if not isinstance(row, Later)} == FILES
     assert {row.name for row in MODULES if isinstance(row, Later)} == set(LATER)
     assert len(BY_NAME) == len(MODULES)
+
+
+def test_d3_the_old_keys_of_apt_are_those_of_the_row() -> None:
+    assert set(BY_NAME["apt_configure"].old_keys) == set(apt_old_keys.OLD_KEYS)
+    assert unread(apt_old_keys.OLD_KEYS, ["apt_configure"], distro_of({"ID": "debian"})) == ()
 
 
 @pytest.mark.parametrize("row", MODULES, ids=lambda row: row.name)

@@ -35,11 +35,11 @@ def test_all_faults_with_their_lines(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_notes_do_not_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert lint(tmp_path, "#cloud-config\napt_update: true\nsnap: {commands: [x]}\n", "--format", "json") == 0
+    assert lint(tmp_path, "#cloud-config\napt_update: true\nlxd: {preseed: x}\n", "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert [(each["line"], each["key"], each["level"]) for each in found] == [
         (2, "apt_update", "note"),
-        (3, "snap", "note"),
+        (3, "lxd", "note"),
     ]
 
 

@@ -16,6 +16,9 @@ from spawner.compute.agent_events import PORT_NAME
 from spawner.compute.driver import Bus, Disk, Nic, VmSpec
 from spawner.compute.qemu.option import option
 
+LOCK_SET = 1000
+"""The descriptor set of the run directory's lock: beyond those of disks."""
+
 
 @dataclass(frozen=True)
 class Wiring:
@@ -23,7 +26,7 @@ class Wiring:
 
     `*_fd`: listening unix sockets that QEMU inherits. `images`: the inherited descriptor of each disk
     image, so that QEMU opens no path itself. `netdevs`: one value of -netdev for each NIC of the spec,
-    without ids.
+    without ids. `mark`: what to be known by (see `guest_record`), with the descriptor that it is put on.
     """
 
     accelerator: str
@@ -34,6 +37,7 @@ class Wiring:
     netdevs: tuple[str, ...] = ()
     spawns: bool = False
     incoming_fd: int | None = None
+    mark: tuple[str, int] | None = None
 
 
 def qemu_argv(spec: VmSpec, wiring: Wiring, binary: str) -> list[str]:
@@ -44,6 +48,7 @@ def qemu_argv(spec: VmSpec, wiring: Wiring, binary: str) -> list[str]:
         *sandbox(wiring),
         *identity(spec),
         *kernel(spec),
+        *whereabouts(wiring),
         *images(wiring),
         *(part for index, disk in enumerate(spec.disks) for part in disk_device(index, disk, wiring)),
         *(
@@ -111,6 +116,14 @@ def kernel(spec: VmSpec) -> list[str]:
     initrd = ["-initrd", str(spec.initrd)] if spec.initrd else []
     append = ["-append", spec.cmdline] if spec.cmdline else []
     return ["-kernel", str(spec.kernel), *initrd, *append]
+
+
+def whereabouts(wiring: Wiring) -> list[str]:
+    """By what a later spawner knows this process for what it is (SP-05)."""
+    if wiring.mark is None:
+        return []
+    text, lock = wiring.mark
+    return ["-add-fd", option(f"fd={lock}", set=LOCK_SET, opaque=text)]
 
 
 def images(wiring: Wiring) -> list[str]:

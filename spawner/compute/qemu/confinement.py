@@ -18,6 +18,21 @@ _IMPORT_ROOT = Path(launch.__file__).parents[3]
 
 
 @dataclass(frozen=True)
+class Keep:
+    """A guest with a keeper: where its files go, where its sockets are, what the keeper inherits.
+
+    `tied`: it dies with the launch server, and so with the spawner.
+    """
+
+    home: Path
+    run: Path
+    keeper_fd: int
+    lock_fd: int
+    agent: bool
+    tied: bool
+
+
+@dataclass(frozen=True)
 class Confinement:
     """What the launcher does to itself before it becomes QEMU; see `launch`."""
 
@@ -26,6 +41,7 @@ class Confinement:
     relay: Path | None = None
     netns: Path | None = None
     tap: str | None = None
+    keep: Keep | None = None
 
 
 def find_qemu(binary: str) -> str:
@@ -58,7 +74,18 @@ def launcher_options(confinement: Confinement) -> list[str]:
         options.append(f"netns={confinement.netns}")
     if confinement.tap:
         options.append(f"tap={confinement.tap}")
-    return options
+    return options + (_keeping(confinement.keep) if confinement.keep else [])
+
+
+def _keeping(keep: Keep) -> list[str]:
+    options = [
+        f"keep={keep.home}",
+        f"run={keep.run}",
+        f"keeper_fd={keep.keeper_fd}",
+        f"lock_fd={keep.lock_fd}",
+    ]
+    flags = {"agent": keep.agent, "tied": keep.tied}
+    return options + [f"{name}=1" for name, given in flags.items() if given]
 
 
 def python_running(module: str) -> list[str]:

@@ -97,13 +97,43 @@ def _turn(step: int) -> int:
     return (step + 1) // 2 % 2
 
 
-def _bytes_of(path: Path) -> bytes:
+def read_since(directory: Path, seen: int) -> tuple[bytes, int]:
+    """What a ring in `directory` took after its first `seen` bytes, as far as it has it, and where that ends.
+
+    Each file begins where the one before was full, so that its size says which bytes it holds; nothing is
+    given twice, and nothing is missed by who comes back in time.
+    """
+    for _ in range(_READS):
+        count = _bytes_of(directory / _COUNT)
+        if len(count) != _TOTAL_AND_STEP.size:
+            break
+        step = _TOTAL_AND_STEP.unpack(count)[1]
+        older, current = (directory / _RING[which] for which in (1 - _turn(step), _turn(step)))
+        begins = step // 2 * _size_of(older)
+        behind = _bytes_of(older, last=begins - seen) if seen < begins else b""
+        chunk = behind + _bytes_of(current, skip=max(0, seen - begins))
+        if step % 2 == 0 and _bytes_of(directory / _COUNT)[-8:] == count[-8:]:
+            return chunk, max(seen, begins) + len(chunk) - len(behind)
+    return b"", seen
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def _bytes_of(path: Path, skip: int = 0, last: int | None = None) -> bytes:
+    """A file, without its first bytes or only the last ones; nothing where there is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return b""
     try:
-        return _whole(descriptor)
+        size = os.fstat(descriptor).st_size
+        start = skip if last is None else max(0, size - last)
+        return os.pread(descriptor, max(0, size - start), start)
     finally:
         os.close(descriptor)
 

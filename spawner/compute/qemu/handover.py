@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spawner.compute.driver import Disk
-from spawner.compute.qemu.launch_server import FIRST_FD
+from spawner.compute.qemu.launch import FIRST_FD
 from spawner.errors import FileRefused
 
 

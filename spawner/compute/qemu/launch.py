@@ -27,6 +27,13 @@ TUNSETIFF = 0x400454CA
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
 
+FIRST_FD = 900
+"""Numbers that programs find their descriptors under start here.
+
+Above all that the launch server itself has open.
+"""
+FDS_LIMIT = 64
+
 EXIT_LAUNCH = 125
 """Exit status when the launcher itself could not do its work; standard error says why."""
 

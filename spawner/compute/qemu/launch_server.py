@@ -3,8 +3,9 @@
 Usage: `launch_server DESCRIPTOR`, a SOCK_SEQPACKET socket to the spawner. Each request is one message of
 NUL-separated words, `fds=N,N,... KEY=VALUE ... -- PROGRAM ARGUMENT ...`, with descriptors: standard error,
 where the exit status goes, then those that the program shall have under the numbers of `fds`. The answer is
-the process id, with a pidfd. The rest of each start is `launch`; when the spawner is gone the socket says
-so, we end, and with us every guest.
+the process id, with a pidfd. The rest of each start is `launch`, or `keeper` where a directory to `keep` is
+named. When the spawner is gone the socket says so, we end, and with us every guest but those whose keeper is
+not tied to us.
 """
 
 from __future__ import annotations
@@ -18,16 +19,11 @@ import socket
 import struct
 import sys
 
-from spawner.compute.qemu import launch
+from spawner.compute.qemu import keeper, launch
+from spawner.compute.qemu.launch import FDS_LIMIT, FIRST_FD
 from spawner.network import loopback, relay
 
 MESSAGE_LIMIT = 128 << 10
-FDS_LIMIT = 64
-FIRST_FD = 900
-"""Numbers that programs find their descriptors under start here.
-
-Above all that this process itself has open.
-"""
 DESCRIPTORS = 4096
 STATUS = struct.Struct("=i")
 PRELOADED = (loopback, relay)
@@ -88,7 +84,12 @@ def _become(words: list[str], server: int, stderr: int, handed: list[int]) -> No
             os.dup2(fd, number, inheritable=True)
         os.closerange(3, FIRST_FD)
         os.setsid()
-        launch.main([f"parent={server}", *words[1:]])
+        start = (
+            keeper.main
+            if any(word.startswith("keep=") for word in words[: words.index("--")])
+            else launch.main
+        )
+        start([f"parent={server}", *words[1:]])
     except OSError as error:
         print(f"launch: {error}", file=sys.stderr)
     finally:

@@ -112,6 +112,10 @@ class RunDirectory:
     def remove(self) -> None:
         """Delete the directory and all in it; safe to repeat."""
         shutil.rmtree(self.path, ignore_errors=True)
+        self.release()
+
+    def release(self) -> None:
+        """Leave the directory to whoever else holds it; safe to repeat."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

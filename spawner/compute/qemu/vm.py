@@ -8,8 +8,8 @@
             ...
         ending = await vm.wait()
 
-The guest ends with this process, also when that is killed: see `launch_server`. `stop` removes the run
-directory.
+The guest ends with this process, also when that is killed: see `launch_server`. With a `Keeping` it has a
+keeper, and may outlive us: a later process takes it over with `adopt`. `stop` removes the run directory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -28,13 +29,15 @@ from typing import Self
 
 from spawner.compute.agent_events import AgentEvent, EventLog
 from spawner.compute.driver import Ending, Reason, VmSpec
+from spawner.compute.qemu import guest_record, keeper
 from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator, shows_life
 from spawner.compute.qemu.argv import Wiring, qemu_argv
-from spawner.compute.qemu.confinement import Confinement, find_qemu
-from spawner.compute.qemu.console import HEAD_BYTES, ConsoleFeed, ConsoleRing
+from spawner.compute.qemu.confinement import Confinement, Keep, find_qemu
+from spawner.compute.qemu.console import HEAD_BYTES, ConsoleFeed, ConsoleRing, read_record, read_since
+from spawner.compute.qemu.guest_record import GuestRecord
 from spawner.compute.qemu.handover import Handover, layers, open_image, open_state
 from spawner.compute.qemu.process import QMP_TIMEOUT_S, QemuProcess, first_of
-from spawner.compute.qemu.run_directory import RunDirectory
+from spawner.compute.qemu.run_directory import RunDirectory, is_held
 from spawner.compute.qemu.user import unprivileged
 from spawner.errors import QemuFailed, SpawnerError
 from spawner.network.backend import Attachment
@@ -44,6 +47,9 @@ LOG = logging.getLogger(__name__)
 FILE_BYTES = 10 << 30
 """The largest file QEMU may write: the overlay quota."""
 OPEN_FILES = 1024
+SETTLE_S = 3.0
+"""How long a keeper may take from its fork to a QEMU that can be recognised."""
+POLL_S = 0.01
 EMULATOR_MIB = 4096
 """What QEMU may map beyond the guest's memory: code cache of the emulator, libraries, thread stacks."""
 
@@ -62,11 +68,23 @@ class Patience:
     term_s: float = 5.0
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """A guest that gets a keeper: the directory for what is to be known of it later, and what is on record.
+
+    `outlives`: it goes on when this process ends. `first_event` as in `GuestRecord`.
+    """
+
+    home: Path
+    outlives: bool
+    first_event: int = 0
+
+
 class Vm:
     """One guest.
 
-    `on_console` sees each piece of console output as it comes. `incoming`: the guest goes on from this saved
-    state and waits for `execute("cont")`; see `template`.
+    `on_console` sees each piece of console output as it comes, unless a keeper does. `incoming`: the guest
+    goes on from this saved state and waits for `execute("cont")`; see `template`.
     """
 
     def __init__(
@@ -80,6 +98,7 @@ class Vm:
         on_console: Callable[[bytes], None] | None = None,
         patience: Patience = Patience(),
         incoming: Path | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self.spec = spec
         self.run = run
@@ -91,10 +110,12 @@ class Vm:
         self._incoming = incoming
         self._to_agent: asyncio.StreamWriter | None = None
         self._to_console: asyncio.StreamWriter | None = None
-        self._console_feeds: set[ConsoleFeed] = set()
+        self._console_feeds: dict[ConsoleFeed, int] = {}
         self._user = unprivileged()
         self._events = EventLog()
-        self._console = ConsoleRing(run.path)
+        self._keeping = keeping
+        self._agent_read = 0
+        self._console = ConsoleRing(run.path) if keeping is None else None
         self._process = QemuProcess(spec.name)
         self._readers: list[asyncio.Task[None]] = []
         self._watchers: list[asyncio.Task[None]] = []
@@ -102,6 +123,47 @@ class Vm:
         self._asked: Reason | None = None
         self._started_s = 0.0
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    async def adopt(cls, home: Path, *, patience: Patience = Patience()) -> Self | None:
+        """Take over the guest that an earlier process left in `home`; None when none runs there.
+
+        Raises QemuFailed for one that runs and cannot be spoken to: it has been ended (SP-21).
+        """
+        record = guest_record.read(home)
+        if record is None:
+            return None
+        run = RunDirectory.reopen(record.run)
+        if not await _settled(home, record.run):
+            run.remove()
+            guest_record.forget(home)
+            return None
+        accelerator = Accelerator(record.accelerator, "as it was started", 0.0)
+        keeping = Keeping(home, outlives=True, first_event=record.first_event)
+        vm = cls(record.spec, run, accelerator, patience=patience, keeping=keeping)
+        return vm if await vm._take_over() else None
+
+    async def _take_over(self) -> bool:
+        """False when the guest came to its end just now."""
+        assert self._keeping is not None  # noqa: S101 - `adopt` has just given it
+        self._started_s = time.monotonic()
+        try:
+            await self._process.adopt(self._keeping.home, self.run.path, self._news)
+            await self._process.connect(self.run.path / "qmp.sock", self._patience.answer_s)
+        except BaseException as error:
+            has_ended = self._process.has_ended
+            await self._clear_away()
+            if isinstance(error, QemuFailed) and has_ended:
+                return False
+            raise
+        self._alive.set()
+        self._watch()
+        return True
+
+    @property
+    def first_event(self) -> int:
+        """As in `GuestRecord`."""
+        return self._keeping.first_event if self._keeping else 0
 
     @property
     def pid(self) -> int:
@@ -116,7 +178,19 @@ class Vm:
         except BaseException:
             await self._clear_away()
             raise
+        self._watch()
+
+    def _watch(self) -> None:
         self._watchers = [asyncio.create_task(self._watch_end()), asyncio.create_task(self._watch_deadline())]
+
+    async def leave(self) -> None:
+        """Let go of a guest that outlives us; it runs on, for `adopt` to find."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        await self._process.leave()
+        self._events.close()
+        self.run.release()
 
     async def wait(self) -> Ending:
         """The guest's end, whenever it comes; its traces stay until `stop`."""
@@ -141,21 +215,27 @@ class Vm:
 
     def console_output(self) -> bytes:
         """What the console ring kept; also after the end."""
-        return self._console.read()
+        if self._keeping is not None:
+            return read_record(self._keeping.home)[0]
+        return self._console.read() if self._console else b""
 
     def open_console(self) -> ConsoleFeed:
         """What the console kept and then says, for one reader; `close_console` ends it."""
-        feed = ConsoleFeed(self._console.read())
-        self._console_feeds.add(feed)
+        kept, total = read_since(self._keeping.home, 0) if self._keeping else (self.console_output(), 0)
+        feed = ConsoleFeed(kept)
+        self._console_feeds[feed] = total
         return feed
 
     def close_console(self, feed: ConsoleFeed) -> None:
         """This reader reads no more."""
-        self._console_feeds.discard(feed)
+        self._console_feeds.pop(feed, None)
         feed.close()
 
     async def type_console(self, data: bytes) -> None:
         """Type on the serial console. Raises QemuFailed when there is none any more."""
+        if self._keeping is not None:
+            await self._process.tell(keeper.CONSOLE, data)
+            return
         if self._to_console is None or self._to_console.is_closing():
             raise QemuFailed(self.spec.name, "has no console: it does not run")
         self._to_console.write(data)
@@ -174,6 +254,9 @@ class Vm:
 
         Raises QemuFailed when there is no such port.
         """
+        if self._keeping is not None:
+            await self._process.tell(keeper.AGENT, line + b"\n")
+            return
         if self._to_agent is None:
             raise QemuFailed(self.spec.name, "has no agent's port")
         self._to_agent.write(line + b"\n")
@@ -215,10 +298,40 @@ class Vm:
                 netdevs=tuple(attachment.netdev for attachment in self._network if attachment.netdev),
                 spawns=any(attachment.spawns for attachment in self._network),
                 incoming_fd=handed.number_of(open_state(self._incoming, ours)) if self._incoming else None,
+                mark=self._mark(handed),
             )
-            await self._connect_readers(spec.agent_channel)
-            await self._process.start(qemu_argv(spec, wiring, binary), self._confinement(), handed.fds)
-        await self._process.connect(self.run.path / "qmp.sock", self._patience.answer_s)
+            confinement = self._confinement()
+            if self._keeping is None:
+                await self._connect_readers(spec.agent_channel)
+            else:
+                confinement = dataclasses.replace(confinement, keep=self._keep(self._keeping, handed, ours))
+            await self._process.start(
+                qemu_argv(spec, wiring, binary),
+                confinement,
+                handed.fds,
+                self._news if self._keeping else None,
+            )
+        home = self._keeping.home if self._keeping else None
+        await self._process.connect(self.run.path / "qmp.sock", self._patience.answer_s, home)
+
+    def _mark(self, handed: Handover) -> tuple[str, int] | None:
+        if self._keeping is None:
+            return None
+        return guest_record.mark(self.run.path, self._keeping.home), handed.number_of(self.run.lock)
+
+    def _keep(self, keeping: Keeping, handed: Handover, ours: contextlib.ExitStack) -> Keep:
+        """What the keeper is told; the guest stands on record before there is one."""
+        spec, name = self.spec, self.accelerator.name
+        guest_record.write(keeping.home, GuestRecord(self.run.path, name, spec, keeping.first_event))
+        self._agent_read = 0
+        return Keep(
+            home=keeping.home,
+            run=self.run.path,
+            keeper_fd=handed.number_of(self._listen("keeper", ours)),
+            lock_fd=handed.number_of(self.run.lock),
+            agent=spec.agent_channel,
+            tied=not keeping.outlives,
+        )
 
     def _listen(self, name: str, ours: contextlib.ExitStack) -> int:
         return ours.enter_context(self.run.listen(f"{name}.sock")).fileno()
@@ -253,6 +366,7 @@ class Vm:
                 self._to_console = writer
 
     def _take_console(self, chunk: bytes) -> None:
+        assert self._console is not None  # noqa: S101 - without a keeper there is one
         self._console.write(chunk)
         if not self._alive.is_set() and (
             self._console.total > HEAD_BYTES or shows_life(self._console.read())
@@ -262,6 +376,22 @@ class Vm:
             feed.feed(chunk)
         if self._on_console is not None:
             self._on_console(chunk)
+
+    def _news(self) -> None:
+        """The keeper has something: what the agent said, what the console did, perhaps a sign of life."""
+        assert self._keeping is not None  # noqa: S101 - only a keeper has news
+        home = self._keeping.home
+        said = _from(home / keeper.AGENT_LOG, self._agent_read)
+        if said:
+            self._agent_read += len(said)
+            self._take_agent(said)
+        for feed, seen in tuple(self._console_feeds.items()):
+            chunk, self._console_feeds[feed] = read_since(home, seen)
+            feed.feed(chunk)
+        if not self._alive.is_set():
+            record, total = read_record(home)
+            if total > HEAD_BYTES or shows_life(record):
+                self._alive.set()
 
     def _take_agent(self, chunk: bytes) -> None:
         self._alive.set()
@@ -278,7 +408,8 @@ class Vm:
                 self._ending.set_exception(error)
                 return
         status = await asyncio.shield(self._process.ended)
-        await asyncio.wait(self._readers, timeout=self._patience.term_s)
+        if self._readers:
+            await asyncio.wait(self._readers, timeout=self._patience.term_s)
         self._events.close()
         took_s = time.monotonic() - self._started_s
         self._ending.set_result(Ending(self._reason(status), status, self._process.stderr, took_s))
@@ -353,6 +484,8 @@ class Vm:
         self._events.close()
         for feed in tuple(self._console_feeds):
             self.close_console(feed)
+        if self._keeping is not None:
+            guest_record.forget(self._keeping.home)
         self.run.remove()
 
 
@@ -363,6 +496,35 @@ _REASONS = {
     "host-signal": Reason.STOPPED,
     "host-qmp-quit": Reason.STOPPED,
 }
+
+
+async def _settled(home: Path, run: Path) -> bool:
+    """Wait until it is plain whether a guest runs in `run`: its QEMU is there, or nobody holds the directory.
+
+    A QEMU whose keeper is gone is ended: nobody would read what it says.
+    """
+    for _ in range(int(SETTLE_S / POLL_S)):
+        who = guest_record.identity(home)
+        found = who is not None and guest_record.open_process(who, run, home)
+        if found:
+            os.close(found)
+        if not is_held(run):
+            break
+        if found:
+            return True
+        await asyncio.sleep(POLL_S)
+    if who is not None:
+        await asyncio.to_thread(guest_record.end, who, run, home)
+    return False
+
+
+def _from(path: Path, offset: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+    except OSError:
+        return b""
 
 
 async def _pour(

@@ -14,7 +14,7 @@ import pytest
 from spawner.compute.driver import VmSpec
 from spawner.compute.qemu.accelerator import TCG, Accelerator
 from spawner.compute.qemu.run_directory import RunDirectory
-from spawner.compute.qemu.vm import Patience, Vm
+from spawner.compute.qemu.vm import Keeping, Patience, Vm
 
 STUB = Path(__file__).with_name("stub_qemu.py")
 UUID_1 = UUID("11111111-2222-4333-8444-555555555555")
@@ -54,12 +54,13 @@ def make_vm(stub: str, run: RunDirectory, public: Path) -> Callable[..., Vm]:
         accelerator: str = TCG,
         patience: Patience = Patience(),  # noqa: B008 - a frozen value
         binary: str = stub,
+        keeping: Keeping | None = None,
         **fields: object,
     ) -> Vm:
         kernel = public / "kernel"
         kernel.write_bytes(b"no kernel")
         spec = VmSpec(name="web-1", uuid=UUID_1, kernel=kernel, cpu=mode, **fields)  # type: ignore[arg-type]  # by name
         found = Accelerator(accelerator, "chosen by the test", 0.0)
-        return Vm(spec, run, found, binary=binary, patience=patience)
+        return Vm(spec, run, found, binary=binary, patience=patience, keeping=keeping)
 
     return make

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -17,12 +18,18 @@ GREETING = {
 }
 
 
+LISTENING: dict[str, socket.socket] = {}
+
+
 def accepted(name: str) -> socket.socket:
-    """The connection on the inherited listening socket of the chardev `name`."""
+    """A connection on the inherited listening socket of the chardev `name`: the first, or the next one."""
+    if name in LISTENING:
+        return LISTENING[name].accept()[0]
     for value in sys.argv:
         if value.startswith(f"socket,id={name},"):
             fields = dict(part.split("=") for part in value.split(",")[1:])
-            return socket.socket(fileno=int(fields["fd"])).accept()[0]
+            LISTENING[name] = socket.socket(fileno=int(fields["fd"]))
+            return LISTENING[name].accept()[0]
     raise SystemExit(f"stub: there is no chardev {name}")
 
 
@@ -57,14 +64,14 @@ def serve(qmp: socket.socket, mode: str) -> None:
     for command in commands(qmp):
         if mode == "deaf" and command["execute"] != "qmp_capabilities":
             continue
-        say(qmp, {"return": {}} | ({"id": command["id"]} if "id" in command else {}))
+        answer = {"status": "running"} if command["execute"] == "query-status" else {}
+        say(qmp, {"return": answer} | ({"id": command["id"]} if "id" in command else {}))
         if command["execute"] == "quit":
             shut_down(qmp, "host-qmp-quit")
         if command["execute"] == "system_powerdown" and mode != "stubborn":
             shut_down(qmp, "guest-shutdown")
         if command["execute"] == "qmp_capabilities":
             after_start(qmp, mode)
-    time.sleep(60)
 
 
 def after_start(qmp: socket.socket, mode: str) -> None:
@@ -91,6 +98,20 @@ def flood(console: socket.socket, mibytes: int) -> None:
     console.sendall(b"the last line\r\n")
 
 
+def echo(agent: socket.socket, console: socket.socket) -> None:
+    """What is told to the agent comes back as the name of a stage, and on the console."""
+    while line := agent.recv(65536):
+        console.sendall(line)
+        event = {"event": "start", "name": line.decode().strip(), "uptime_s": 1.0}
+        agent.sendall(json.dumps(event).encode() + b"\n")
+
+
+def typed(console: socket.socket) -> None:
+    """What is typed comes back."""
+    while data := console.recv(65536):
+        console.sendall(b"you said: " + data)
+
+
 def main() -> None:
     mode = sys.argv[sys.argv.index("-cpu") + 1]
     if mode == "dies":
@@ -109,6 +130,10 @@ def main() -> None:
     if mode == "agent":
         agent.sendall(b'{"event":"start","name":"init-local","uptime_s":1.5}\nrubbish\n')
         agent.sendall(b'{"event":"result","status":"done"}\n')
+    if mode == "echo":
+        os.write(2, b"the stub's last words\n")
+        threading.Thread(target=echo, args=(agent, console), daemon=True).start()
+        threading.Thread(target=typed, args=(console,), daemon=True).start()
     qmp = accepted("qmp")
     if mode == "garbage":
         qmp.sendall(b"\x00\xff not QMP\n" * 100)
@@ -117,7 +142,12 @@ def main() -> None:
     elif mode == "hang-up":
         qmp.close()
     elif mode != "no-greeting":
-        serve(qmp, "stubborn" if mode == "unkillable" else mode)
+        while True:
+            serve(qmp, "stubborn" if mode == "unkillable" else mode)
+            qmp = accepted("qmp")
+            if mode == "rubbish-later":
+                qmp.sendall(b"\x00\xff not QMP\n" * 100)
+                break
     time.sleep(60)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from spawner.compute.qemu.confinement import ENVIRONMENT, Confinement
-from spawner.compute.qemu.launch_server import FIRST_FD, STATUS
+from spawner.compute.qemu.launch import FIRST_FD
+from spawner.compute.qemu.launch_server import STATUS
 from spawner.compute.qemu.launcher import Launched, Launcher
 from spawner.compute.qemu.user import unprivileged
 

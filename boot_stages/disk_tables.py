@@ -112,7 +112,13 @@ def table_actions(device: str, keys: DiskKeys, facts: Facts) -> tuple[Action, ..
     if not keys.overwrite and not probe(device, facts).is_empty:
         return (warn(_refusal(device)),)
     write = _write_mbr(device, keys, facts) if keys.table_type == "mbr" else _write_gpt(device, keys, facts)
-    return (*write, RunCommand(("blockdev", "--rereadpt", device), on_failure=WARN), SETTLE)
+    return (*write, _told_to_the_kernel(device), SETTLE)
+
+
+def _told_to_the_kernel(device: str) -> Action:
+    """partx tells each partition; blockdev, for a guest without partx, only asks the kernel to look."""
+    look = RunCommand(("blockdev", "--rereadpt", device))
+    return RunCommand(("partx", "--update", device), otherwise=look, on_failure=WARN)
 
 
 def _refusal(device: str) -> str:

@@ -27,6 +27,17 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "bcachefs": ("bcachefs", "device", "resize", "DEVICE"),
     "zfs": ("zpool", "online", "-e", "POOL", "DEVICE"),
 }
+_EXT_SIZE = (("dumpe2fs", "-h", "DEVICE"), r"^Block count:\s+([0-9]+)$", r"^Block size:\s+([0-9]+)$")
+# What a file system says of its size: the question, and where the number of units and the unit stand.
+SIZES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    **dict.fromkeys(("ext2", "ext3", "ext4"), _EXT_SIZE),
+    "xfs": (("xfs_info", "DIRECTORY"), r"^data .*\bblocks=([0-9]+)", r"^data .*\bbsize=([0-9]+)"),
+    "btrfs": (
+        ("btrfs", "filesystem", "show", "--raw", "DIRECTORY"),
+        r"devid +1 size ([0-9]+) ",
+        r"()\Z",
+    ),
+}
 ENQUEUE_SINCE = (5, 10)
 # Less than that is what the file system's own rounding leaves.
 SLACK_BYTES = 1024 * 1024
@@ -59,15 +70,17 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
 
 
 def _is_full_size(mount: Mount, facts: Facts) -> bool:
-    """Whether an ext file system ends where its device ends; others are asked by their own tool."""
-    if not mount.kind.startswith("ext"):
+    """Whether the file system ends where its device ends; its own tool judges where nobody can be asked."""
+    question = SIZES.get(mount.kind)
+    if question is None:
         return False
-    words = facts.ask("dumpe2fs", "-h", mount.source).out.decode("utf-8", "replace")
-    fields = dict(line.split(":", 1) for line in words.splitlines() if ":" in line)
-    count, size = (fields.get(name, "").strip() for name in ("Block count", "Block size"))
-    if not count.isdigit() or not size.isdigit():
+    argv, count, unit = question
+    words = facts.ask(*_with_places(argv, mount)).out.decode("utf-8", "replace")
+    found, found_unit = re.search(count, words, re.MULTILINE), re.search(unit, words, re.MULTILINE)
+    if found is None or found_unit is None:
         return False
-    return size_bytes(mount.source, facts) - int(count) * int(size) < SLACK_BYTES
+    size = int(found.group(1)) * int(found_unit.group(1) or 1)
+    return size_bytes(mount.source, facts) - size < SLACK_BYTES
 
 
 def _pool(mount: Mount, mode: str, facts: Facts) -> tuple[Action, ...]:
@@ -80,9 +93,13 @@ def _pool(mount: Mount, mode: str, facts: Facts) -> tuple[Action, ...]:
     return tuple(_command(mount.replace(source=each), mode, facts, pool) for each in devices)
 
 
-def _command(mount: Mount, mode: str, facts: Facts, pool: str = "") -> RunCommand:
+def _with_places(argv: tuple[str, ...], mount: Mount, pool: str = "") -> tuple[str, ...]:
     places = {"DEVICE": mount.source, "DIRECTORY": mount.directory, "POOL": pool}
-    argv = tuple(places.get(word, word) for word in COMMANDS[mount.kind])
+    return tuple(places.get(word, word) for word in argv)
+
+
+def _command(mount: Mount, mode: str, facts: Facts, pool: str = "") -> RunCommand:
+    argv = _with_places(COMMANDS[mount.kind], mount, pool)
     if mount.kind == "btrfs" and _btrfs_version(facts) >= ENQUEUE_SINCE:
         # Another exclusive operation, such as a balance, is waited for.
         argv = (*argv[:3], "--enqueue", *argv[3:])

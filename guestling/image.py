@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guestling import image_packages, image_seal, output
@@ -18,10 +19,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="build an image from Debian packages, or find it built")
     build.add_argument("name", metavar="NAME", help="tiny")
     build.add_argument("--refresh", action="store_true", help="fetch the packages anew, for security updates")
+    adding = actions.add_parser("add", help="put an image file from elsewhere into the store")
+    adding.add_argument("file", type=Path, metavar="FILE", help="a disk: raw, qcow2, vmdk or vhd")
+    adding.add_argument("--name", required=True, help="what it is asked for by")
+    adding.add_argument(
+        "--property", action="append", default=[], metavar="KEY=VALUE",
+        help="an image property as Glance names it: min_ram=512, hw_disk_bus=scsi, ... (repeat for more)",
+    )  # fmt: skip
+    deleting = actions.add_parser("delete", help="remove an image, all builds of it, from the store")
+    deleting.add_argument("name", metavar="NAME")
     listing = actions.add_parser("list", help="what is in the store")
     show = actions.add_parser("show", help="packages, versions and checksums of one image")
     show.add_argument("name", metavar="NAME")
-    for each in (build, listing, show):
+    for each in (build, adding, deleting, listing, show):
         output.add_format(each)
     image_seal.add_seal(actions.add_parser("seal", help="make, or prove, a root clean for a first boot"))
     image_seal.add_diff(actions.add_parser("diff", help="what differs between two roots"))
@@ -46,12 +56,44 @@ def _build(arguments: argparse.Namespace) -> int:
 
     say = output.complain if arguments.format == "table" else lambda _: None
     built = images.build(arguments.name, say, refresh=arguments.refresh)
-    facts = {**_facts(built.image), "cached": built.cached}
-    if arguments.format == "json":
+    _print({**_facts(built.image), "cached": built.cached}, arguments.format)
+    return 0
+
+
+def _add(arguments: argparse.Namespace) -> int:
+    from image_harness import added
+    from image_harness.errors import InvalidImage
+
+    properties = dict(text.partition("=")[::2] for text in arguments.property)
+    if bad := [text for text in arguments.property if not text.partition("=")[0] or "=" not in text]:
+        output.complain(f"--property {bad[0]}: this is no KEY=VALUE. Write it as hw_disk_bus=virtio.")
+        return 2
+    try:
+        built = added.add(arguments.file, arguments.name, properties)
+    except OSError as error:
+        output.complain(
+            f"{error.filename or arguments.file}: {error.strerror}. Give a file that can be read."
+        )
+        return 2
+    except InvalidImage as error:
+        output.complain(error)
+        return 2
+    _print({**_facts(built.image), "cached": built.cached}, arguments.format)
+    return 0
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    from image_harness import images
+
+    _print({"name": arguments.name, "deleted": images.delete(arguments.name)}, arguments.format)
+    return 0
+
+
+def _print(facts: Mapping[str, object], form: str) -> None:
+    if form == "json":
         output.print_json(facts)
     else:
         output.print_pairs(facts)
-    return 0
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -87,12 +129,15 @@ def _facts(image: Image) -> dict[str, object]:
     return {
         "name": manifest.name, "digest": manifest.digest, "suite": manifest.suite, "kernel": manifest.kernel,
         "agent": manifest.agent, "built": manifest.built, "size_mb": round(image.size_bytes / 1e6),
-        "cmdline": manifest.cmdline, "directory": str(image.kernel.parent),
+        "cmdline": manifest.cmdline, "directory": str(image.directory),
+        "properties": " ".join(f"{name}={value}" for name, value in manifest.properties.items()),
     }  # fmt: skip
 
 
 _ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "add": _add,
     "build": _build,
+    "delete": _delete,
     "list": _list,
     "show": _show,
     "seal": image_seal.seal,

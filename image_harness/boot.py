@@ -133,7 +133,7 @@ async def metadata(
 def machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
     """The guest of an order, ready to be started: its seed prepared, its network attached."""
     # A disk image has no initrd, hence no virtio when detection looks for a drive; NVMe is built in.
-    bus = Bus.NVME if order.image.disk else Bus.VIRTIO
+    bus = Bus.NVME if order.image.kernel and order.image.disk else Bus.VIRTIO
     drawn = seed.Drawn(os.urandom(RANDOM_SEED_BYTES), datetime.now(UTC).date())
     prepared = seed.prepare(order.source, order.instance, drawn, run.path, bus)
     attachment = host.network.backend.attach(run.metadata_socket, run.path)
@@ -147,9 +147,9 @@ def machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
 
 def _spec(order: Order, prepared: seed.Seed, run: Path) -> VmSpec:
     image = order.image
-    words = [image.manifest.cmdline]
-    words += ["guestling.tree=1"] if order.list_changes else []
-    words += ["guestling.keep=1"] if order.stay else []
+    words = [image.manifest.cmdline] if image.kernel else []
+    words += ["guestling.tree=1"] if image.kernel and order.list_changes else []
+    words += ["guestling.keep=1"] if image.kernel and order.stay else []
     disks = (_root_disk(image, run), prepared.drive)
     return VmSpec(
         name=order.instance.name,
@@ -170,9 +170,12 @@ def _root_disk(image: store.Image, run: Path) -> Disk | None:
     if image.disk is None:
         return None
     own = run / "root.qcow2"
-    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(image.disk), str(own)]
+    base = image.disk_format
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", base, "-b", str(image.disk), str(own)]
     programs.run(argv)
-    return Disk(own, Format.QCOW2, Bus.NVME, backing=Disk(image.disk, read_only=True))
+    # One that brings its own loader is started by a firmware that reads virtio disks and, mostly, no NVMe.
+    bus = Bus.NVME if image.kernel else Bus.VIRTIO
+    return Disk(own, Format.QCOW2, bus, backing=Disk(image.disk, Format(base), read_only=True))
 
 
 async def _follow(vm: Vm, tell: Tell) -> Result | None:

@@ -105,16 +105,18 @@ async def offer(cloud: Cloud, image: store.Image) -> None:
     if known is not None:
         return
     # A server stays up until it is stopped; an image booted for a test powers off when its agent is done.
-    cmdline = f"{image.manifest.cmdline} guestling.keep=1"
-    properties = {"os_command_line": cmdline, "os_distro": image.manifest.suite}
+    properties = dict(image.manifest.properties)
+    if image.kernel is not None:
+        cmdline = f"{image.manifest.cmdline} guestling.keep=1"
+        properties |= {"os_command_line": cmdline, "os_distro": image.manifest.suite}
     for word, kind, path in (("kernel_id", "aki", image.kernel), ("ramdisk_id", "ari", image.initrd)):
         if path is not None:
             name = f"{image.name}-{word.removesuffix('_id')}"
             properties[word] = await _add(cloud, name, kind, kind, _chunks(path), {}, project)
     disk = _chunks(image.disk) if image.disk is not None else _empty_disk()
-    if image.disk is not None:
+    if image.kernel is not None and image.disk is not None:
         properties["hw_disk_bus"] = "nvme"
-    await _add(cloud, image.name, "raw", "bare", disk, properties, project)
+    await _add(cloud, image.name, image.disk_format, "bare", disk, properties, project)
 
 
 async def _add(

@@ -5,6 +5,7 @@ HarnessError
 ├── ProgramFailed       a program we called ended badly
 ├── PackageMissing      the archive has no such package
 ├── BadImage            an image in the store is incomplete or not ours
+├── InvalidImage        what shall become an image of the store cannot be one
 ├── UnknownImage        no image of that name
 ├── BootFailed          the guest never said how it went
 ├── GuestBroken         a guest under test does not answer, or not as agreed
@@ -54,6 +55,13 @@ class BadImage(HarnessError):
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{path}: {why}. Remove the directory and build the image again.")
+
+
+class InvalidImage(HarnessError):
+    """What shall become an image of the store cannot be one."""
+
+    def __init__(self, place: str, why: str, remedy: str) -> None:
+        super().__init__(f"{place}: {why}. {remedy}.")
 
 
 class UnknownImage(HarnessError):

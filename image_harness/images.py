@@ -26,6 +26,15 @@ def build(name: str, say: Say, *, refresh: bool = False) -> store.Built:
     return layers.build(PLANS[name](), say, refresh=refresh)
 
 
+def delete(name: str) -> int:
+    """Remove all builds of an image from the store, and say how many. Raises UnknownImage."""
+    show(name)
+    found = [image for image in store.images() if image.name == name]
+    for image in found:
+        store.remove(image)
+    return len(found)
+
+
 def get(name: str, say: Say) -> store.Built:
     """The image to boot under this name: built if need be. Raises UnknownImage, HarnessError."""
     return build(name, say) if name in PLANS else store.Built(show(name), cached=True)

@@ -1,9 +1,13 @@
-"""The local image store: one directory an image, with a manifest that says exactly what is in it."""
+"""The local image store: one directory an image, with a manifest that says exactly what is in it.
+
+`vmlinuz`, `initrd` and `disk.raw` or `disk.qcow2` are its parts; without a kernel the disk boots by itself.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from image_harness import cache
@@ -23,7 +27,10 @@ class PackageVersion:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an image holds, and what it wants. `digest` changes whenever anything in the image does."""
+    """What an image holds, and what it wants. `digest` changes whenever anything in the image does.
+
+    `properties` are the image's as Glance names them (`hw_disk_bus`, `os_distro`, ...).
+    """
 
     name: str
     digest: str
@@ -34,6 +41,7 @@ class Manifest:
     memory_mib: int
     agent: str
     packages: tuple[PackageVersion, ...]
+    properties: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Image:
     """An image that can be booted: a kernel with an initrd, a disk, or both."""
 
     manifest: Manifest
-    kernel: Path
+    kernel: Path | None
     initrd: Path | None
     disk: Path | None
 
@@ -49,6 +57,16 @@ class Image:
     def name(self) -> str:
         """The name it is asked for by."""
         return self.manifest.name
+
+    @property
+    def directory(self) -> Path:
+        """Where its parts are."""
+        return next(path.parent for path in (self.kernel, self.disk) if path is not None)
+
+    @property
+    def disk_format(self) -> str:
+        """`raw` or `qcow2`."""
+        return "raw" if self.disk is None else self.disk.suffix.removeprefix(".")
 
     @property
     def size_bytes(self) -> int:
@@ -82,9 +100,11 @@ def read(where: Path) -> Image:
         manifest = Manifest(**document, packages=packages)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadImage(where, f"no usable {MANIFEST} ({error})") from error
-    if not (where / "vmlinuz").is_file():
-        raise BadImage(where, "its kernel is missing")
-    return Image(manifest, where / "vmlinuz", _if_there(where / "initrd"), _if_there(where / "disk.raw"))
+    disk = _if_there(where / "disk.raw") or _if_there(where / "disk.qcow2")
+    image = Image(manifest, _if_there(where / "vmlinuz"), _if_there(where / "initrd"), disk)
+    if image.kernel is None and (manifest.kernel or disk is None):
+        raise BadImage(where, f"its {'kernel' if manifest.kernel else 'disk'} is missing")
+    return image
 
 
 def images() -> tuple[Image, ...]:
@@ -106,7 +126,7 @@ def prune(name: str, keep: int) -> None:
 
 def remove(image: Image) -> None:
     """Remove one build of an image; the manifest goes first, so that a half-removed one is no image."""
-    where = image.kernel.parent
+    where = image.directory
     (where / MANIFEST).unlink(missing_ok=True)
     for path in where.iterdir():
         path.unlink()
@@ -114,7 +134,7 @@ def remove(image: Image) -> None:
 
 
 def _age(image: Image) -> float:
-    return -(image.kernel.parent / MANIFEST).stat().st_mtime
+    return -(image.directory / MANIFEST).stat().st_mtime
 
 
 def _allocated(path: Path) -> int:

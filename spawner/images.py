@@ -105,6 +105,18 @@ class ImageFiles:
         self.path(image_id).unlink(missing_ok=True)
 
 
+def detect(path: Path) -> str:
+    """The disk format of a file, by its content alone. Raises ImageRefused for one that is not supported."""
+    try:
+        found = str(format_inspector.detect_file_format(str(path)))
+    except format_inspector.ImageFormatError as error:
+        raise ImageRefused(f"The image cannot be read: {error}.") from error
+    for disk_format, contents in ALLOWED.items():
+        if found in contents:
+            return disk_format
+    raise ImageRefused(f"The image is {found}, which is not supported. Use {', '.join(ALLOWED)}.")
+
+
 def inspect(path: Path, disk_format: str) -> int | None:
     """The virtual size of an image, after a look at its content. Raises ImageRefused with the reason."""
     if disk_format in OPAQUE:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guestling import image_packages, image_seal, output
+from guestling import image_bake, image_packages, image_seal, output
 
 if TYPE_CHECKING:
     from image_harness.store import Image
@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         output.add_format(each)
     image_seal.add_seal(actions.add_parser("seal", help="make, or prove, a root clean for a first boot"))
     image_seal.add_diff(actions.add_parser("diff", help="what differs between two roots"))
+    image_bake.add_arguments(
+        actions.add_parser("bake", help="put the agent into an image file, without booting it")
+    )
     image_packages.add_arguments(
         actions.add_parser("packages", help="the agent as .deb, .rpm, .apk and as one file")
     )
@@ -143,4 +146,5 @@ _ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "seal": image_seal.seal,
     "diff": image_seal.diff,
     "packages": image_packages.run,
+    "bake": image_bake.run,
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +16,20 @@ if TYPE_CHECKING:
 
 # As `image_harness.root_diff.ASPECTS` has them, which is not imported before it is asked for.
 ASPECTS = ("user", "group", "package", "unit", "file")
-_ROOT = "a directory, or a raw file that is an ext4 file system"
+_ROOT = "a directory, or a raw or qcow2 file with a Linux in it"
 
 
 def add_seal(parser: argparse.ArgumentParser) -> None:
     """Arguments of `guestling image seal`."""
     parser.add_argument("image", nargs="?", type=Path, metavar="PATH", help=_ROOT)
     parser.add_argument("--root", type=Path, metavar="DIR", help="the root of an image, unpacked or mounted")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="OUT",
+        help="where a sealed image file goes (default: in its place)",
+    )
     parser.add_argument("--check", action="store_true", help="change nothing: exit 1 if it is not clean")
     output.add_format(parser)
 
@@ -35,34 +44,37 @@ def add_diff(parser: argparse.ArgumentParser) -> None:
 
 def seal(arguments: argparse.Namespace) -> int:
     """Exit status 0 when it is clean, or was made so; 1 when it is not; 2 for what is no image."""
-    from image_harness import root_view
-    from image_harness import seal as sealing
-    from image_harness.errors import NotARoot
+    from image_harness import image_files
+    from image_harness.errors import NotAnImage, NotARoot
+    from spawner.errors import SpawnerError
 
     path: Path | None = arguments.root or arguments.image
     if path is None or (arguments.root and arguments.image):
         output.complain("guestling image seal: one root is expected. Give PATH or --root DIR.")
         return 2
-    if not arguments.check and path.is_file():
-        output.complain(
-            f"{path}: files in an image file can be checked, not removed. "
-            "Use --check, or seal the root before it is packed."
-        )
+    if arguments.output and (arguments.check or path.is_dir()):
+        output.complain("--output: only a sealed image file goes there. Leave it out.")
         return 2
+    out: Path = arguments.output or path
     try:
-        with root_view.opened(path) as root:
-            found = sealing.inspect(root)
-            if not arguments.check:
-                sealing.clean(root, found)
-            left = found if arguments.check else sealing.inspect(root)
-    except NotARoot as error:
+        sealed = image_files.sealed(path, out, mend=not arguments.check, say=_say(arguments))
+    except (NotARoot, NotAnImage) as error:
         output.complain(error)
         return 2
+    except SpawnerError as error:
+        output.complain(error)
+        return 1
     except OSError as error:
         output.complain(f"{error.filename}: {error.strerror}. Be root, or own the files.")
         return 1
-    _print_seal(arguments, path, found, left)
-    return 1 if left else 0
+    _print_seal(arguments, out, sealed.found, sealed.left)
+    return 1 if sealed.left else 0
+
+
+def _say(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """What shows progress to people at a terminal."""
+    quiet = arguments.format == "json" or not sys.stderr.isatty()
+    return (lambda _: None) if quiet else output.complain
 
 
 def _print_seal(
@@ -85,20 +97,24 @@ def _print_seal(
 
 def diff(arguments: argparse.Namespace) -> int:
     """Exit status 0 when the two are alike, 1 when not, 2 for what is no image."""
-    from image_harness import root_diff, root_view
-    from image_harness.errors import NotARoot
+    from image_harness import image_files, root_diff
+    from image_harness.errors import NotAnImage, NotARoot
     from image_harness.narrator import printable
+    from spawner.errors import SpawnerError
 
-    aspects = arguments.by or ASPECTS
+    aspects = [aspect for aspect in ASPECTS if aspect in (arguments.by or ASPECTS)]
+    say = _say(arguments)
     try:
-        with root_view.opened(arguments.first) as first, root_view.opened(arguments.second) as second:
-            found = [each for each in root_diff.differences(first, second) if each.aspect in aspects]
-    except NotARoot as error:
+        first, second = (
+            image_files.described(path, aspects, say) for path in (arguments.first, arguments.second)
+        )
+    except (NotARoot, NotAnImage, SpawnerError) as error:
         output.complain(error)
         return 2
     except OSError as error:
         output.complain(f"{error.filename}: {error.strerror}. Be root, or own the files.")
         return 2
+    found = list(root_diff.differences(first, second))
     if arguments.format == "json":
         output.print_json([{**asdict(each), "change": each.change} for each in found])
     else:

@@ -11,7 +11,10 @@ HarnessError
 ├── GuestBroken         a guest under test does not answer, or not as agreed
 ├── InvalidMark         a test asks for its guest in words that are none
 ├── InvalidExpectations a file of expectations has faults
-└── NotARoot            what shall be sealed or compared is no root of a guest
+├── NotARoot            what shall be sealed or compared is no root of a guest
+├── NotAnImage          a file is no image that can be worked on
+├── CannotBake          the agent does not fit into an image
+└── HelperFailed        the guest that works on images did not do its work
 """
 
 from __future__ import annotations
@@ -97,6 +100,27 @@ class NotARoot(HarnessError):
 
     def __init__(self, path: Path, why: str, remedy: str) -> None:
         super().__init__(f"{path}: {why}. {remedy}.")
+
+
+class NotAnImage(HarnessError):
+    """A file is no image that can be worked on, or holds no Linux."""
+
+    def __init__(self, path: Path, why: str, remedy: str) -> None:
+        super().__init__(f"{path}: {why.rstrip('.')}. {remedy}.")
+
+
+class CannotBake(HarnessError):
+    """The agent does not fit into an image, or what is asked for cannot be put there."""
+
+    def __init__(self, why: str, remedy: str) -> None:
+        super().__init__(f"{why}. {remedy}.")
+
+
+class HelperFailed(HarnessError):
+    """The guest that works on images did not do its work."""
+
+    def __init__(self, image: Path, why: str) -> None:
+        super().__init__(f"{image}: {why}. The image was not changed.")
 
 
 class InvalidExpectations(HarnessError):

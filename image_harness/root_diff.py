@@ -37,13 +37,20 @@ class Difference:
         return "removed" if self.second is None else "changed"
 
 
-def differences(first: Path, second: Path) -> Iterator[Difference]:
-    """All that is not alike in two roots: aspect by aspect, by name within each. Raises OSError."""
-    for aspect, read in ASPECTS.items():
-        one, other = read(first), read(second)
+def differences(
+    first: Mapping[str, Mapping[str, str]], second: Mapping[str, Mapping[str, str]]
+) -> Iterator[Difference]:
+    """All that is not alike in two images that were described: aspect by aspect, by name within each."""
+    for aspect, one in first.items():
+        other = second[aspect]
         for name in sorted({*one, *other}):
             if one.get(name) != other.get(name):
                 yield Difference(aspect, name, one.get(name), other.get(name))
+
+
+def described(root: Path) -> dict[str, dict[str, str]]:
+    """What is in a root, aspect by aspect. Raises OSError."""
+    return {aspect: read(root) for aspect, read in ASPECTS.items()}
 
 
 def users(root: Path) -> dict[str, str]:

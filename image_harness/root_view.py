@@ -36,6 +36,16 @@ def opened(path: Path) -> Iterator[Path]:
         yield root
 
 
+def is_ext(path: Path) -> bool:
+    """Whether a file is an ext2, ext3 or ext4 file system as a whole."""
+    try:
+        with path.open("rb") as file:
+            file.seek(_MAGIC_AT)
+            return file.read(2) == _MAGIC
+    except OSError:
+        return False
+
+
 def _require_sound_ext(path: Path) -> None:
     remedy = "Give a directory, or a raw file that is an ext4 file system as a whole"
     try:

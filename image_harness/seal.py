@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from image_harness.errors import NotARoot
@@ -45,6 +45,17 @@ class Finding:
         return f"{self.path}: {detail}{self.what}. Remedy: {self.remedy.value}."
 
 
+def to_json(finding: Finding) -> dict[str, str]:
+    """A finding as plain data."""
+    return {**asdict(finding), "kind": finding.kind.value, "remedy": finding.remedy.value}
+
+
+def from_json(document: Mapping[str, str]) -> Finding:
+    """The finding that `to_json` wrote. Raises ValueError, TypeError, KeyError for what is none."""
+    fields = {**document, "kind": Kind(document["kind"]), "remedy": Remedy(document["remedy"])}
+    return Finding(**fields)  # type: ignore[arg-type]
+
+
 def inspect(root: Path) -> tuple[Finding, ...]:
     """All that is not clean below `root`, sorted by path. Raises NotARoot."""
     _require_root(root)
@@ -56,6 +67,8 @@ def clean(root: Path, findings: tuple[Finding, ...]) -> None:
     """Mend what `inspect` found. Raises OSError where that is not allowed."""
     for finding in findings:
         path = root / finding.path.lstrip("/")
+        if finding.kind is Kind.SECRET:
+            _wipe(path)
         _MEND[finding.remedy](path, finding)
 
 
@@ -128,6 +141,24 @@ _CONTENT: Mapping[Remedy, Callable[[Path, Path], tuple[str, ...]]] = {
     Remedy.RESET_MACHINE_ID: _has_machine_id,
     Remedy.UNSET_PASSWORD: _has_passwords,
 }
+
+
+def _wipe(path: Path) -> None:
+    """Zeros over what a removed secret would leave in the free blocks of the image.
+
+    File systems that copy on write (btrfs, xfs with shared blocks) may still keep the old blocks.
+    """
+    if path.is_symlink() or (path.is_dir() and not path.is_symlink()):
+        for each in path.iterdir() if path.is_dir() and not path.is_symlink() else ():
+            _wipe(each)
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "wb") as file:
+        state = os.fstat(descriptor)
+        if stat.S_ISREG(state.st_mode) and state.st_nlink == 1:
+            file.write(bytes(state.st_size))
+            file.flush()
+            os.fsync(descriptor)
 
 
 def _remove(path: Path, _: Finding) -> None:

@@ -11,6 +11,8 @@ from image_harness.tiny import base, kernel, recipe
 
 # A guest whose /init ends must not spin for ever (`panic`); the others save boot time under emulation.
 MEMORY_MIB = 256
+# Drivers for file systems of other images, an archive to put behind the initrd's; not part of it.
+FILE_SYSTEMS = "file-systems.cpio"
 CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
 
 
@@ -32,6 +34,8 @@ def _make_base(work: Path, say: Say) -> layers.BaseFacts:
         unpacked_kernel = temporary / "unpacked" / image.name
         release = kernel.release(unpacked_kernel)
         (work / "base.cpio").write_bytes(cpio.archive(base.entries(work / "root", unpacked_kernel)))
+        modules = (*recipe.MODULES_AT_BOOT, *recipe.MODULES_ON_DEMAND, *recipe.MODULES_OF_FILE_SYSTEMS)
+        (work / FILE_SYSTEMS).write_bytes(cpio.archive(kernel.entries(unpacked_kernel, modules)))
         shutil.copyfile(unpacked_kernel / "boot" / f"vmlinuz-{release}", work / "vmlinuz")
     versions = (store.PackageVersion(package.name, package.version, package.sha256) for package in packages)
     return layers.BaseFacts(release, tuple(versions))
@@ -40,6 +44,7 @@ def _make_base(work: Path, say: Say) -> layers.BaseFacts:
 def _add_agent(base_directory: Path, image: Path) -> None:
     packed = agent_archive(base_directory)
     (image / "initrd").write_bytes((base_directory / "base.cpio").read_bytes() + packed)
+    shutil.copyfile(base_directory / FILE_SYSTEMS, image / FILE_SYSTEMS)
 
 
 def agent_archive(base_directory: Path) -> bytes:

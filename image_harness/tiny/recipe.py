@@ -75,6 +75,9 @@ MODULES_ON_DEMAND = (
     "virtio_scsi",
 )
 
+# For guests that work on images of others; they are not in the tiny guest itself, which they would slow down.
+MODULES_OF_FILE_SYSTEMS = ("xfs", "btrfs")
+
 # Busybox programs that would lie about the guest: it has no package manager, and /init is ours.
 APPLETS_LEFT_OUT = ("busybox", "dpkg", "dpkg-deb", "rpm", "rpm2cpio", "init", "linuxrc", "passwd")
 

@@ -33,6 +33,8 @@ LAYERS: dict[str, frozenset[str]] = {
     ),
 }
 GUEST_PACKAGES = ("boot_stages", "guest_agent")
+# Files of the harness that run in the helper guest, beside the agent: nothing on the host imports them.
+INSIDE = "image_harness/helper/inside/"
 
 
 class Import(NamedTuple):

@@ -45,7 +45,24 @@ def test_a_package_imports_only_the_layers_below_it(package: str) -> None:
         f"{each.file.relative_to(tree.ROOT)}:{each.line}: {each.target}"
         for file in tree.source_files(package)
         for each in tree.imports_of(file)
-        if _ours(each.target) not in {None, package, *tree.LAYERS[package]}
+        if _ours(each.target) not in {None, package, *tree.LAYERS[package], *_beside(file)}
+    ]
+    assert not wrong
+
+
+def _beside(file: Path) -> tuple[str, ...]:
+    """What is beside a file where it runs, though not where it lies."""
+    return tree.GUEST_PACKAGES if str(file.relative_to(tree.ROOT)).startswith(tree.INSIDE) else ()
+
+
+def test_the_host_imports_nothing_of_what_runs_in_the_helper_guest() -> None:
+    wrong = [
+        f"{file.relative_to(tree.ROOT)}: {each.target}"
+        for package in tree.LAYERS
+        for file in tree.source_files(package)
+        for each in tree.imports_of(file)
+        if each.target.startswith(tree.INSIDE.rstrip("/").replace("/", "."))
+        and not str(file.relative_to(tree.ROOT)).startswith(tree.INSIDE)
     ]
     assert not wrong
 

@@ -44,12 +44,12 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def _found(pair: tuple[Path, Path], aspect: str) -> list[Difference]:
-    return [each for each in root_diff.differences(*pair) if each.aspect == aspect]
+    return [each for each in root_diff.differences(*map(root_diff.described, pair)) if each.aspect == aspect]
 
 
 def test_equal_roots_do_not_differ(pair: tuple[Path, Path]) -> None:
     (pair[1] / "proc/version").write_text("other")
-    assert list(root_diff.differences(*pair)) == []
+    assert list(root_diff.differences(*map(root_diff.described, pair))) == []
 
 
 def test_users_differ_by_all_but_the_hash_itself(pair: tuple[Path, Path]) -> None:

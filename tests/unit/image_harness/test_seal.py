@@ -182,10 +182,11 @@ def test_the_command_checks_mends_and_says_so(root: Path, capsys: pytest.Capture
     ("argv", "fault"),
     [
         ([], "one root is expected. Give PATH or --root DIR."),
-        (["--check", "/no/such"], "/no/such: No such file or directory. Give a directory"),
+        (["--check", "/no/such"], "/no/such: No such file or directory. Give the file of an image"),
         (["/"], "/: this is the running system. Give the root of an image."),
-        (["FILE"], "can be checked, not removed. Use --check"),
-        (["--check", "FILE"], "neither a directory nor an ext4 file system. Give a directory"),
+        (["/no/such"], "/no/such: No such file or directory. Give the file of an image"),
+        (["--check", "FILE"], "too small for a file system with a Linux. Give the file of an image."),
+        (["--check", "-o", "x", "FILE"], "--output: only a sealed image file goes there. Leave it out."),
     ],
 )
 def test_wrong_input_is_named(

@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="offer an image of the local image store, such as tiny (repeat for more)",
     )
+    parser.add_argument(
+        "--guests",
+        choices=("adopt", "end"),
+        default="adopt",
+        help="when this ends: guests run on and the next start adopts them, or they end (default: adopt)",
+    )
     output.add_format(parser)
 
 
@@ -68,6 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         store=arguments.store,
         driver=arguments.driver,
         images=tuple(arguments.image),
+        outlive=arguments.guests == "adopt",
     )
 
     def ready(url: str, clouds: Path) -> None:

@@ -35,7 +35,7 @@ EMPTY_DISK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class CloudOrder:
-    """What `guestling api` was asked for."""
+    """What `guestling api` was asked for. `outlive`: guests go on when it ends, for the next to adopt."""
 
     host: str
     port: int
@@ -43,10 +43,11 @@ class CloudOrder:
     driver: str
     images: tuple[str, ...] = ()
     store: str | None = None
+    outlive: bool = True
 
 
 async def serve(order: CloudOrder, ready: Callable[[str, Path], None], say: Callable[[str], None]) -> None:
-    """Serve until TERM or INT. `ready(url, clouds_yaml)` is called when clients can connect.
+    """Serve until TERM, INT or HUP. `ready(url, clouds_yaml)` is called when clients can connect.
 
     Raises SpawnerError, HarnessError, OSError when it cannot start.
     """
@@ -75,7 +76,7 @@ async def serve(order: CloudOrder, ready: Callable[[str, Path], None], say: Call
 
 async def _until_signal() -> None:
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     await ended.wait()
 
@@ -91,6 +92,7 @@ def _node(order: CloudOrder, opened: Store) -> ComputeNode:
         ImageFiles(order.state / "images"),
         accelerator.probe(QEMU),
         choose.probe(QEMU).backend,
+        outlive=order.outlive,
     )
 
 

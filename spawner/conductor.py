@@ -26,7 +26,7 @@ from spawner.store.engine import Store
 from spawner.store.servers import Flavor, Server
 from spawner.store.tables import ACTIONS as ACTION_ROWS
 from spawner.store.tables import HOSTS
-from spawner.work import WORK, Work, after_resize, revert_resize
+from spawner.work import WORK, Work, after_resize, revert_resize, work_again
 
 LOG = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
@@ -69,6 +69,7 @@ class Conductor:
         for node in self._nodes.values():
             await self._register(node)
             node.on_report, node.on_end = self._guest_reported, self._guest_ended
+            await node.adopt()
         await self.recover()
 
     async def close(self) -> None:
@@ -330,8 +331,11 @@ class Conductor:
         | deleting | anything | the delete is finished |
         | building | runs | it is active |
         | building | not there | it is built again |
-        | any task | anything | the task is forgotten, the power state is the node's |
+        | an action of `WORK` | anything | it is done again |
+        | another task | anything | it is forgotten, the power state is the node's |
+        | snapshot of an active server | paused | the guest goes on |
         | active | not there | it is stopped |
+        | a flavor | another allocation | what the flavor says is held |
         | none | runs | it is ended |
         | allocation without server | | it is released |
         """
@@ -369,12 +373,37 @@ class Conductor:
                 await self._unplace(server.id, "the spawner was restarted")
             self._work(server.id, self._build(server.id))
         elif server.host in self._nodes:
+            await self._hold_what_it_needs(server)
+            again = work_again(server, power)
+            if again is not None:
+                self._work(server.id, self._act(server, *again))
+                return
+            if server.task_state is TaskState.IMAGE_SNAPSHOT and power is PowerState.PAUSED:
+                power = await self._unpause(server)
             state = _STATE_OF_POWER.get(power, server.vm_state)
             if server.vm_state in {VmState.ERROR, VmState.RESCUED, VmState.RESIZED}:
                 state = server.vm_state
             found = PowerState.SHUTDOWN if power is None else power
             if (state, None, found) != (server.vm_state, server.task_state, server.power_state):
                 await self._finish(server.id, "instance.update", vm_state=state, power_state=found)
+
+    async def _unpause(self, server: Server) -> PowerState:
+        """A snapshot had stopped the guest for a moment; one that its user had paused stays so."""
+        if server.vm_state is VmState.PAUSED:
+            return PowerState.PAUSED
+        await self._nodes[server.host or ""].unpause(server.id)
+        return PowerState.RUNNING
+
+    async def _hold_what_it_needs(self, server: Server) -> None:
+        """The allocation as flavor and old flavor say: a change of one is not in one transaction with it."""
+        needed = server.flavor.resources()
+        if server.old_flavor is not None:
+            needed = _larger(needed, server.old_flavor.resources())
+        async with self._store.write() as connection:
+            provider = await self._provider(connection, server.host or "")
+            held = (await placement.allocations_of(connection, server.id)).get(provider.id, {})
+            if held != {name: amount for name, amount in needed.items() if amount}:
+                await placement.claim(connection, server.id, provider, needed)
 
     # --- what guests do ---------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@
     ├── TemplateRefused        a saved guest cannot be made, or gone on from, here
     ├── NoNetworkBackend       no way for a guest to reach 169.254.169.254 here
     ├── NetworkFailed          a network of guests cannot be made or changed
+    ├── HostInUse              another spawner runs guests in the same directory
     ├── StoreTooNew            the database is of a newer release
     ├── NotEnough              a provider cannot take a claim
     ├── GenerationConflict     a provider changed between reading and writing
@@ -111,6 +112,15 @@ class NoNetworkBackend(SpawnerError):
     def __init__(self, reasons: Sequence[str]) -> None:
         super().__init__("no network backend works here: " + "; ".join(reasons))
         self.reasons = tuple(reasons)
+
+
+class HostInUse(SpawnerError):
+    """Two spawners on one directory would take each other's guests for leftovers (SP-18)."""
+
+    code = "host-in-use"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"{directory}: another spawner runs guests here. End it, or name another directory.")
 
 
 class StoreTooNew(SpawnerError):

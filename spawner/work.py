@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spawner.compute.node import ComputeNode
-from spawner.states import PowerState, VmState
+from spawner.states import ACTIONS, PowerState, VmState
 from spawner.store.servers import Server
 
 
@@ -52,4 +52,28 @@ WORK: dict[str, Work] = {
     "unpause": Work(lambda node, server: node.unpause(server.id), VmState.ACTIVE, PowerState.RUNNING),
     "rebuild": Work(lambda node, server: node.rebuild(server), VmState.ACTIVE, PowerState.RUNNING),
     "resize": Work(lambda node, server: node.resize(server), VmState.RESIZED),
+}
+
+
+def work_again(server: Server, power: PowerState | None) -> tuple[str, Work] | None:
+    """The action that a killed conductor had begun, and what is left to do of it; None where it is forgotten.
+
+    `power`: the guest's, None when it does not run.
+    Source: Nova's `ComputeManager._init_instance`, which retries the same ones.
+    """
+    name = _ACTION_OF.get(server.task_state) if server.task_state else None
+    if name == "confirm-resize":
+        return name, after_resize(server)
+    if name == "revert-resize":
+        return name, revert_resize(server)
+    if name in {"pause", "unpause"} and power is None:
+        return None
+    if name == "reboot" and power is None:
+        # It was off already: nobody is there to be asked.
+        name = "hard-reboot"
+    return (name, WORK[name]) if name in WORK else None
+
+
+_ACTION_OF = {
+    action.task: name for name, action in ACTIONS.items() if name in WORK or name.endswith("-resize")
 }

@@ -82,6 +82,9 @@ class FakeNode:
         """A fake node has none."""
         return frozenset()
 
+    async def adopt(self) -> None:
+        """Nothing: the dictionary is what it is."""
+
     async def spawn(self, server: Server) -> None:
         """Note the guest as running."""
         await asyncio.sleep(self.spawn_takes_s)

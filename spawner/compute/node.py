@@ -67,6 +67,12 @@ class ComputeNode(Protocol):
     def traits(self) -> frozenset[str]:
         """What this host can do, in os-traits' names."""
 
+    async def adopt(self) -> None:
+        """Take over what an earlier life of the spawner left running, and clear away what is no server's.
+
+        Asked once, before anything else.
+        """
+
     async def spawn(self, server: Server) -> None:
         """Make and start the server's guest; when it is there already, make sure that it runs."""
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.store.tables import EVENTS
@@ -51,3 +51,22 @@ async def after(
     return tuple(
         Event(row.number, row.time, row.type, row.server_id, row.project_id, row.payload) for row in rows
     )
+
+
+async def last_number(connection: AsyncConnection) -> int:
+    """The number of the latest event; 0 before the first."""
+    return int((await connection.execute(select(func.max(EVENTS.c.number)))).scalar() or 0)
+
+
+async def count_of_guest(connection: AsyncConnection, server_id: str, after_number: int) -> int:
+    """How many reports of a server's guest were recorded after an event."""
+    query = (
+        select(func.count())
+        .select_from(EVENTS)
+        .where(
+            EVENTS.c.server_id == server_id,
+            EVENTS.c.number > after_number,
+            EVENTS.c.type.startswith("guest."),
+        )
+    )
+    return int((await connection.execute(query)).scalar() or 0)

@@ -127,6 +127,19 @@ async def get(connection: AsyncConnection, server_id: str, project_id: str | Non
     return _from_row(row)
 
 
+async def claim_of(connection: AsyncConnection, server_id: str, host: str) -> tuple[bool, bool]:
+    """Whether a server is on this host, and whether what a host has of it can go: it is deleted, or on none.
+
+    Of a server that was never here nothing is known, and nothing of it may go.
+    """
+    query = select(SERVERS.c.host, SERVERS.c.vm_state).where(SERVERS.c.id == server_id)
+    row = (await connection.execute(query)).first()
+    if row is None:
+        return False, False
+    is_over = row.vm_state == VmState.DELETED.value or row.host is None
+    return row.host == host and not is_over, is_over
+
+
 async def by_client_token(connection: AsyncConnection, project_id: str, token: str) -> Server | None:
     """The server that an earlier request with this token made."""
     query = select(SERVERS).where(SERVERS.c.project_id == project_id, SERVERS.c.client_token == token)

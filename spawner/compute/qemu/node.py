@@ -1,14 +1,16 @@
 """The compute node that runs QEMU directly: server in, guest out, nothing left behind.
 
-A guest's disk is a qcow2 overlay in the node's directory and outlives the process; the guest itself ends
-with us (PR_SET_PDEATHSIG), so that a restart finds servers stopped, never orphans running.
+A guest's disk is a qcow2 overlay in the node's directory. Each guest has a keeper; by the node's policy it
+ends with us, so that a restart finds servers stopped, or it goes on and is taken over by `adopt`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,21 +18,25 @@ from pathlib import Path
 
 from metadata_server.app import MetadataServer
 from metadata_server.listener import Listener, Mode
+from metadata_server.passwords import DirectoryPasswords
 from spawner.compute import guest_plan
 from spawner.compute.guest_commands import CommandChannel
-from spawner.compute.guest_plan import GuestFiles, qemu_img
+from spawner.compute.guest_plan import GuestFiles, GuestPlan, qemu_img
 from spawner.compute.node import CommandAnswer, Console, OnEnd, OnReport
-from spawner.compute.qemu import hotplug
+from spawner.compute.qemu import guest_record, hotplug, run_directory
 from spawner.compute.qemu.accelerator import Accelerator
+from spawner.compute.qemu.console import read_record
 from spawner.compute.qemu.run_directory import RunDirectory
-from spawner.compute.qemu.vm import Vm
+from spawner.compute.qemu.user import unprivileged
+from spawner.compute.qemu.vm import Keeping, Vm
 from spawner.devices import NicDevice, VolumeDevice
-from spawner.errors import QemuFailed
+from spawner.errors import HostInUse, QemuFailed, SpawnerError
 from spawner.images import ImageFiles
 from spawner.network.backend import Backend
 from spawner.network.guest_networks import GuestNetworks, UserNetworks, netdev_arguments
 from spawner.placement import Inventory
 from spawner.states import PowerState
+from spawner.store import events, servers
 from spawner.store.engine import Store
 from spawner.store.servers import Server
 from spawner.volumes import VOLUMES
@@ -38,6 +44,9 @@ from spawner.volumes import VOLUMES
 LOG = logging.getLogger(__name__)
 QEMU = "qemu-system-x86_64"
 POWER_OFF_GRACE_S = 10.0
+SHUT_DOWN_GRACE_S = 30.0
+"""What guests are given when the spawner itself ends (SP-23)."""
+PASSWORDS = "passwords"
 
 
 @dataclass
@@ -52,7 +61,10 @@ class _Running:
 
 
 class QemuNode:
-    """One host with QEMU. Guests live in `directory/ID/`; images come from the image store."""
+    """One host with QEMU. Guests live in `directory/ID/`; images come from the image store.
+
+    `outlive`: guests go on when this process ends, however it does.
+    """
 
     driver = "qemu"
 
@@ -64,8 +76,12 @@ class QemuNode:
         images: ImageFiles,
         accelerator: Accelerator,
         backend: Backend,
+        *,
+        outlive: bool = False,
     ) -> None:
         self.name = name
+        self._outlive = outlive
+        self._lock: int | None = None
         self._files = GuestFiles(directory, images)
         self._store = store
         self._accelerator = accelerator
@@ -94,12 +110,7 @@ class QemuNode:
 
     def console_output(self, server_id: str) -> bytes:
         """What the console kept, of this run or the last one."""
-        guest = self._running.get(server_id)
-        if guest is not None:
-            return guest.vm.console_output()
-        with contextlib.suppress(OSError):
-            return (self._files.home(server_id) / "console.log").read_bytes()
-        return b""
+        return read_record(self._files.home(server_id))[0]
 
     # --- a server's life --------------------------------------------------------------------------------
 
@@ -244,9 +255,23 @@ class QemuNode:
         return _VmConsole(self._guest(server_id).vm)
 
     async def close(self) -> None:
-        """End every guest; their disks stay."""
-        await asyncio.gather(*(self._end(server_id, grace_s=0) for server_id in list(self._running)))
+        """Leave every guest to the next life, or end it in order; disks stay in both cases."""
+        part = self._leave if self._outlive else self._shut_down
+        await asyncio.gather(*(part(server_id) for server_id in list(self._running)))
         await self._networks.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    async def _shut_down(self, server_id: str) -> None:
+        await self._end(server_id, grace_s=SHUT_DOWN_GRACE_S)
+
+    async def _leave(self, server_id: str) -> None:
+        guest = self._running.pop(server_id)
+        guest.follower.cancel()
+        await asyncio.gather(guest.follower, return_exceptions=True)
+        await guest.vm.leave()
+        await guest.metadata.close()
 
     def _guest(self, server_id: str) -> _Running:
         if server_id not in self._running:
@@ -260,53 +285,129 @@ class QemuNode:
         guest.follower.cancel()
         await asyncio.gather(guest.follower, return_exceptions=True)
         await guest.vm.stop(grace_s)
-        self._keep_console(server_id, guest)
         await guest.metadata.close()
 
-    def _keep_console(self, server_id: str, guest: _Running) -> None:
-        with contextlib.suppress(OSError):
-            (self._files.home(server_id) / "console.log").write_bytes(guest.vm.console_output())
+    # --- what an earlier life left ----------------------------------------------------------------------
+
+    async def adopt(self) -> None:
+        """Take over the guests that run, end those that no server of ours has, and clear away the rest."""
+        self._files.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = self._lock or _only_one(self._files.directory)
+        await asyncio.gather(
+            *(self._adopt(home) for home in self._files.directory.iterdir() if home.is_dir())
+        )
+        ours = {guest.vm.pid for guest in self._running.values()}
+        for who, run, home in guest_record.all_in(self._files.directory):
+            if who.pid not in ours:
+                LOG.warning("QEMU %d of %s is on no record: ending it", who.pid, home.name)
+                await asyncio.to_thread(guest_record.end, who, run, home)
+        await asyncio.to_thread(run_directory.sweep)
+
+    async def _adopt(self, home: Path) -> None:
+        try:
+            vm = await Vm.adopt(home)
+        except QemuFailed as error:
+            LOG.warning("the guest in %s is ended: %s", home, error)
+            vm = None
+        async with self._store.read() as connection:
+            is_ours, is_over = await servers.claim_of(connection, home.name, self.name)
+        if not is_ours:
+            LOG.warning("%s belongs to no server of this host", home)
+            if vm is not None:
+                await vm.stop(0)
+        if is_over:
+            shutil.rmtree(home, ignore_errors=True)
+        elif vm is not None and is_ours:
+            await self._go_on(home.name, vm)
+
+    async def _go_on(self, server_id: str, vm: Vm) -> None:
+        """Everything around a guest that ended with the earlier life."""
+        async with self._store.read() as connection:
+            server = await servers.get(connection, server_id)
+            told = await events.count_of_guest(connection, server_id, vm.first_event)
+            try:
+                plan = await guest_plan.read(connection, server, self._volumes)
+                metadata = await self._metadata(plan, vm.run)
+            except SpawnerError as error:
+                # An image that is gone, say: no reason to end a guest that runs.
+                LOG.warning("the guest of %s goes on without metadata: %s", server_id, error)
+                metadata = MetadataServer()
+        vm.run.admit(unprivileged())
+        await self._watch(server_id, vm, metadata, told)
+        answer = await vm.execute("query-status")
+        self._running[server_id].paused = isinstance(answer, dict) and answer.get("status") == "paused"
+        LOG.info("took over the guest of %s, process %d", server_id, vm.pid)
 
     # --- starting a guest -------------------------------------------------------------------------------
 
     async def _start(self, server: Server) -> None:
         async with self._store.read() as connection:
             plan = await guest_plan.read(connection, server, self._volumes)
+            keeping = Keeping(
+                self._files.home(server.id), self._outlive, await events.last_number(connection)
+            )
+        keeping.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         run = RunDirectory.create()
-        metadata = MetadataServer()
+        metadata: MetadataServer | None = None
         try:
-            metadata.instances.put(plan.instance)
-            listener = Listener(f"unix:{run.metadata_socket}", Mode.SOCKET, instance_id=plan.instance.uuid)
-            await metadata.listen(listener)
+            metadata = await self._metadata(plan, run)
             attachments = [
                 await self._networks.connect(port, run.metadata_socket, run.path, is_first=number == 0)
                 for number, port in enumerate(plan.ports)
             ] or [self._networks.confine(run.metadata_socket, run.path)]
             spec = await self._files.spec(server, plan, run.path)
-            vm = Vm(spec, run, self._accelerator, attachments, binary=QEMU)
+            vm = Vm(spec, run, self._accelerator, attachments, binary=QEMU, keeping=keeping)
             await vm.start()
         except BaseException:
-            await metadata.close()
+            if metadata is not None:
+                await metadata.close()
             run.remove()
             raise
-        commands = CommandChannel(server.id)
-        follower = asyncio.create_task(self._follow(server.id, vm, commands), name=f"follow {server.id}")
-        self._running[server.id] = _Running(vm, metadata, follower, commands)
+        await self._watch(server.id, vm, metadata, 0)
 
-    async def _follow(self, server_id: str, vm: Vm, commands: CommandChannel) -> None:
-        """Pass on what the agent says, and that the guest ended by itself."""
+    async def _metadata(self, plan: GuestPlan, run: RunDirectory) -> MetadataServer:
+        """The metadata service of one guest, on the socket that its network leads to."""
+        passwords = DirectoryPasswords(self._files.home(plan.instance.uuid) / PASSWORDS)
+        metadata = MetadataServer(passwords=passwords)
+        metadata.instances.put(plan.instance)
+        listener = Listener(f"unix:{run.metadata_socket}", Mode.SOCKET, instance_id=plan.instance.uuid)
+        await metadata.listen(listener)
+        return metadata
+
+    async def _watch(self, server_id: str, vm: Vm, metadata: MetadataServer, told: int) -> None:
+        commands = CommandChannel(server_id)
+        follow = self._follow(server_id, vm, commands, told)
+        follower = asyncio.create_task(follow, name=f"follow {server_id}")
+        self._running[server_id] = _Running(vm, metadata, follower, commands)
+
+    async def _follow(self, server_id: str, vm: Vm, commands: CommandChannel, told: int) -> None:
+        """Pass on what the agent says, and that the guest ended by itself. `told`: so much was passed on."""
         async for event in vm.events():
-            if not commands.take(event) and self.on_report is not None:
+            if commands.take(event):
+                continue
+            if told:
+                told -= 1
+            elif self.on_report is not None:
                 await self.on_report(server_id, event)
         await vm.wait()
         guest = self._running.pop(server_id, None)
         if guest is None:
             return
         await vm.stop(0)
-        self._keep_console(server_id, guest)
         await guest.metadata.close()
         if self.on_end is not None:
             await self.on_end(server_id)
+
+
+def _only_one(directory: Path) -> int:
+    """Make sure that no other spawner runs guests in this directory. Raises HostInUse."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise HostInUse(directory) from None
+    return lock
 
 
 class _VmConsole:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guestling import output
+
+if TYPE_CHECKING:
+    from spawner.page.lint import Finding
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +59,19 @@ def default_state() -> Path:
     return data / "guestling" / "cloud"
 
 
+def lint(user_data: bytes) -> list[Finding]:
+    """What the page says about user data: the same as `guestling lint --for nova`."""
+    from guestling import user_data_files as files
+    from guestling.lint import faults_of
+    from spawner.page.lint import Finding
+
+    try:
+        found = faults_of(files.parse(user_data, "user-data", "user-data"), ["nova"])
+    except files.UnreadableDocument as error:
+        return [Finding(1, "", str(error).removeprefix("user-data: "), is_error=True)]
+    return [Finding(fault.line, fault.key, fault.what, fault.is_error) for fault in found]
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal ends it. Exit status 0 then, 1 when it cannot start, 2 for wrong arguments."""
     import asyncio
@@ -83,10 +100,11 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print(f"ready at {url}. In another terminal:\n")
             print(f"  export OS_CLIENT_CONFIG_FILE={clouds} OS_CLOUD=guestling")
-            print("  openstack server list\n", flush=True)
+            print("  openstack server list\n")
+            print(f"The page, with the user name and password of that file: {url}/\n", flush=True)
 
     try:
-        asyncio.run(serve(order, ready, output.complain))
+        asyncio.run(serve(order, ready, output.complain, lint))
     except (SpawnerError, HarnessError, OSError) as error:
         output.complain(error)
         return 1

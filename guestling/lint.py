@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     except files.UnreadableDocument as error:
         output.complain(error)
         return 2
-    faults = [*document.faults, *_of_parts(document), *_of_sizes(document, clouds)]
+    faults = faults_of(document, clouds)
     errors = [fault for fault in faults if fault.is_error]
     if arguments.format == "json":
         output.print_json([_plain(fault) for fault in faults])
@@ -57,6 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
         if not faults:
             print(f"{document.file}: nothing wrong")
     return 1 if errors else 0
+
+
+def faults_of(document: Document, clouds: list[str]) -> list[Fault]:
+    """All that is wrong with user data for these clouds."""
+    return [*document.faults, *_of_parts(document), *_of_sizes(document, clouds)]
 
 
 def _plain(fault: Fault) -> dict[str, object]:

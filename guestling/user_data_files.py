@@ -55,15 +55,20 @@ def read(path: Path, source: str) -> Document:
         raw = path.read_bytes()
     except OSError as error:
         raise UnreadableDocument(f"{path}: cannot be read: {error.strerror}. Name a file.") from error
+    return parse(raw, str(path), source)
+
+
+def parse(raw: bytes, path: str, source: str) -> Document:
+    """The same for bytes that stand for the file `path`. Raises UnreadableDocument."""
     try:
         expansion = parts_module.expand(raw, source)
         meaning = user_data.consume(expansion.parts, source)
     except AgentError as error:
         raise UnreadableDocument(f"{path}: {error.text}") from error
     said = (*expansion.warnings, *meaning.warnings)
-    faults = [Fault(str(path), 1, "", text) for _level, text in said]
-    faults += [Fault(str(path), 1, "", text) for text in (*expansion.errors, *meaning.errors)]
-    return Document(str(path), raw, expansion.parts, meaning, tuple(faults))
+    faults = [Fault(path, 1, "", text) for _level, text in said]
+    faults += [Fault(path, 1, "", text) for text in (*expansion.errors, *meaning.errors)]
+    return Document(path, raw, expansion.parts, meaning, tuple(faults))
 
 
 def cloud_configs(

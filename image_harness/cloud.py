@@ -24,6 +24,7 @@ from spawner.compute.qemu import accelerator, run_directory
 from spawner.compute.qemu.node import QEMU, QemuNode
 from spawner.images import HASH_ALGORITHM, ImageFiles
 from spawner.network import choose
+from spawner.page.lint import Lint
 from spawner.service import open_cloud
 from spawner.store.engine import Store, open_store
 from spawner.store.tables import IMAGES, PROJECTS
@@ -46,8 +47,12 @@ class CloudOrder:
     outlive: bool = True
 
 
-async def serve(order: CloudOrder, ready: Callable[[str, Path], None], say: Callable[[str], None]) -> None:
+async def serve(
+    order: CloudOrder, ready: Callable[[str, Path], None], say: Callable[[str], None], lint: Lint
+) -> None:
     """Serve until TERM, INT or HUP. `ready(url, clouds_yaml)` is called when clients can connect.
+
+    `lint` is what the page asks about user data.
 
     Raises SpawnerError, HarnessError, OSError when it cannot start.
     """
@@ -60,7 +65,7 @@ async def serve(order: CloudOrder, ready: Callable[[str, Path], None], say: Call
     cloud = await open_cloud(order.state, [node], url, opened)
     for name in order.images:
         await offer(cloud, images.get(name, say).image)
-    runner = web.AppRunner(make_app(cloud), access_log=None)
+    runner = web.AppRunner(make_app(cloud, lint), access_log=None)
     await runner.setup()
     try:
         await web.TCPSite(runner, order.host, order.port).start()
@@ -114,14 +119,14 @@ async def offer(cloud: Cloud, image: store.Image) -> None:
     for word, kind, path in (("kernel_id", "aki", image.kernel), ("ramdisk_id", "ari", image.initrd)):
         if path is not None:
             name = f"{image.name}-{word.removesuffix('_id')}"
-            properties[word] = await _add(cloud, name, kind, kind, _chunks(path), {}, project)
+            properties[word] = await add_image(cloud, name, kind, kind, _chunks(path), {}, project)
     disk = _chunks(image.disk) if image.disk is not None else _empty_disk()
     if image.kernel is not None and image.disk is not None:
         properties["hw_disk_bus"] = "nvme"
-    await _add(cloud, image.name, image.disk_format, "bare", disk, properties, project)
+    await add_image(cloud, image.name, image.disk_format, "bare", disk, properties, project)
 
 
-async def _add(
+async def add_image(
     cloud: Cloud,
     name: str,
     disk_format: str,
@@ -130,6 +135,7 @@ async def _add(
     properties: dict[str, str],
     owner: str | None,
 ) -> str:
+    """Put an active, public image into the image service; gives its id. Raises ImageRefused."""
     image_id = str(uuid.uuid4())
     taken = await cloud.images.receive(image_id, disk_format, chunks)
     async with cloud.store.write() as connection:

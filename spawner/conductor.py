@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from metadata_server.access import AccessRecord
 from spawner import demand, devices, placement, scheduler
 from spawner.compute.agent_events import AgentEvent
 from spawner.compute.node import ComputeNode
@@ -297,6 +298,11 @@ class Conductor:
         """What a server's serial console kept; nothing where it is on no node of ours."""
         node = self._nodes.get(server.host or "")
         return node.console_output(server.id) if node is not None else b""
+
+    def metadata_requests(self, server: Server) -> Sequence[AccessRecord]:
+        """What a server's guest asked its metadata service for in this run."""
+        node = self._nodes.get(server.host or "")
+        return node.metadata_requests(server.id) if node is not None else ()
 
     async def _act(self, server: Server, name: str, work: Work) -> None:
         notification = ACTIONS[name].notification

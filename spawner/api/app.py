@@ -31,6 +31,9 @@ from spawner.api.openapi import SERVICES
 from spawner.api.requests import IDENTITY, MICROVERSION, REQUEST_ID, Handler
 from spawner.errors import SpawnerError
 from spawner.identity import NotAuthenticated
+from spawner.page import app as page
+from spawner.page.app import PREFIX
+from spawner.page.lint import Lint, nothing
 
 LOG = logging.getLogger(__name__)
 BODY_LIMIT = 1024 * 1024
@@ -38,8 +41,11 @@ BODY_LIMIT = 1024 * 1024
 OPEN_PATHS = frozenset({"/identity/v3/auth/tokens", openapi.PATH, *versions.PATHS})
 
 
-def make_app(cloud: Cloud) -> web.Application:
-    """The application. Image uploads are streamed and have their own limit; other bodies have 1 MiB."""
+def make_app(cloud: Cloud, lint: Lint = nothing) -> web.Application:
+    """The application, with the page below /page.
+
+    Image uploads are streamed and have their own limit; other bodies have 1 MiB.
+    """
     app = web.Application(middlewares=[_make_middleware(cloud)], client_max_size=BODY_LIMIT)
     for service in (
         versions,
@@ -54,7 +60,14 @@ def make_app(cloud: Cloud) -> web.Application:
     ):
         app.add_routes(service.routes(cloud))
     _add_document(app, cloud)
+    app.add_subapp(PREFIX, page.make_app(cloud, lint))
+    app.router.add_get("/", _to_page)
     return app
+
+
+async def _to_page(_request: web.Request) -> web.Response:
+    """A browser at the root is shown the page."""
+    return web.Response(status=303, headers={"Location": f"{PREFIX}/servers"})
 
 
 def _add_document(app: web.Application, cloud: Cloud) -> None:
@@ -72,6 +85,8 @@ def _add_document(app: web.Application, cloud: Cloud) -> None:
 def _make_middleware(cloud: Cloud):  # type: ignore[no-untyped-def]  # aiohttp's decorator gives the type
     @web.middleware
     async def common(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == "/" or request.path.startswith(f"{PREFIX}/"):
+            return await handler(request)  # the page has sessions and faults of its own
         request[REQUEST_ID] = f"req-{cloud.new_id()}"
         service = request.path.strip("/").partition("/")[0]
         extra = {"x-openstack-request-id": request[REQUEST_ID], "x-compute-request-id": request[REQUEST_ID]}

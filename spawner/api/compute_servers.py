@@ -72,7 +72,7 @@ class _Tags(msgspec.Struct, forbid_unknown_fields=True):
 
 def routes(cloud: Cloud) -> list[web.RouteDef]:
     """The routes of servers."""
-    service = _Servers(cloud)
+    service = Servers(cloud)
     read, write = needs("compute:read"), needs("compute:server")
     base = "/compute/v2.1/servers"
     one = f"{base}/{{id}}"
@@ -104,7 +104,9 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
     ]
 
 
-class _Servers:
+class Servers:
+    """The handlers of servers; `make` is what other ways to ask for one go through too."""
+
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._actions = server_actions.action_table(cloud)
@@ -170,13 +172,8 @@ class _Servers:
 
     @takes(new_server.CreateServer)
     async def create(self, request: web.Request, form: new_server.CreateServer) -> web.Response:
-        wish, version = form.server, request[MICROVERSION]
-        new_server.check(wish, version)
-        made = []
-        for number in range(max(wish.max_count, wish.min_count)):
-            name = wish.name if wish.max_count == 1 else f"{wish.name}-{number + 1}"
-            made.append(await self._create_one(request, form, name))
-        first = made[0]
+        wish = form.server
+        first = (await self.make(request, form))[0]
         document: dict[str, Any] = {
             "id": first.id,
             "links": views.links(first, self._cloud),
@@ -188,6 +185,14 @@ class _Servers:
         if wish.return_reservation_id:
             return answer({"reservation_id": f"r-{first.id[:8]}"}, 202)
         return answer({"server": document}, 202, location)
+
+    async def make(self, request: web.Request, form: new_server.CreateServer) -> list[Server]:
+        """The servers that a checked body asks for, accepted. Raises Fault, SpawnerError."""
+        wish = form.server
+        new_server.check(wish, request[MICROVERSION])
+        count = max(wish.max_count, wish.min_count)
+        names = [wish.name] if count == 1 else [f"{wish.name}-{number + 1}" for number in range(count)]
+        return [await self._create_one(request, form, name) for name in names]
 
     async def _create_one(self, request: web.Request, form: new_server.CreateServer, name: str) -> Server:
         async with self._cloud.store.write() as connection:
@@ -297,11 +302,7 @@ class _Servers:
         return await self.show(request)
 
     async def delete(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
-        await self._cloud.conductor.delete(server.id, caller(request))
-        async with self._cloud.store.write() as connection:
-            for port in await networks.ports_of_device(connection, server.id):
-                await networks.remove_port(connection, port.id)
+        await server_actions.remove(self._cloud, await self._get(request), caller(request))
         return web.Response(status=204)
 
     @takes(dict)

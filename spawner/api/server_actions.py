@@ -9,10 +9,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from aiohttp import web
 
+from spawner import networks
 from spawner.api import new_server, views
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import MICROVERSION, answer, caller, wrong_field
+from spawner.conductor import Caller
 from spawner.snapshots import snapshot
 from spawner.store import servers
 from spawner.store.servers import Server
@@ -90,6 +92,14 @@ def read(name: str, value: object) -> Any:
         raise Fault(400, wrong_field(str(error), name)) from error
 
 
+async def remove(cloud: Cloud, server: Server, by: Caller) -> None:
+    """Accept a delete: the server goes, and its ports with it. Raises NotFound, Conflict."""
+    await cloud.conductor.delete(server.id, by)
+    async with cloud.store.write() as connection:
+        for port in await networks.ports_of_device(connection, server.id):
+            await networks.remove_port(connection, port.id)
+
+
 def action_table(cloud: Cloud) -> dict[str, Act]:
     """Body key -> what it does."""
 
@@ -161,7 +171,7 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
         return web.Response(status=202)
 
     async def delete(request: web.Request, server: Server, _body: object) -> web.Response:
-        await cloud.conductor.delete(server.id, caller(request))
+        await remove(cloud, server, caller(request))
         return web.Response(status=202)
 
     return {

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from metadata_server.access import AccessRecord
 from spawner.compute.node import CommandAnswer, OnEnd, OnReport
 from spawner.devices import NicDevice, VolumeDevice
 from spawner.errors import SpawnerError
@@ -63,6 +64,8 @@ class FakeNode:
         self.name = name
         self.guests: dict[str, PowerState] = {}
         self.plugged: dict[str, set[str]] = {}
+        self.asked: dict[str, list[AccessRecord]] = {}
+        self.said: dict[str, bytes] = {}
         self.fail_spawn = ""
         self.fail_plug = ""
         self.spawn_takes_s = 0.0
@@ -138,8 +141,8 @@ class FakeNode:
         return dict(self.guests)
 
     def console_output(self, server_id: str) -> bytes:
-        """A line that says so."""
-        return f"fake console of {server_id}\n".encode()
+        """A line that says so, or what a test put there."""
+        return self.said.get(server_id, f"fake console of {server_id}\n".encode())
 
     async def attach_volume(self, server: Server, volume: VolumeDevice) -> None:
         """Note it as plugged in."""
@@ -192,6 +195,10 @@ class FakeNode:
         if self.fail_plug:
             raise FakeNodeFailed(self.fail_plug)
         self.plugged.get(server_id, set()).discard(device_id)
+
+    def metadata_requests(self, server_id: str) -> Sequence[AccessRecord]:
+        """What a test said that the guest asked."""
+        return tuple(self.asked.get(server_id, ()))
 
     def _set(self, server_id: str, state: PowerState) -> None:
         if server_id not in self.guests:

@@ -5,11 +5,12 @@ Each method is safe to repeat: the conductor may have been killed between asking
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import AgentEvent
 from spawner.devices import NicDevice, VolumeDevice
 from spawner.placement import Inventory
@@ -108,6 +109,9 @@ class ComputeNode(Protocol):
 
     def console_output(self, server_id: str) -> bytes:
         """What the serial console kept."""
+
+    def metadata_requests(self, server_id: str) -> Sequence[AccessRecord]:
+        """What the guest asked its metadata service for since its last start, the newest few hundred."""
 
     # --- devices that come and go -----------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
         "metadata_server/protocol.py",
         "metadata_server/vendor_data.py",
         "spawner/api/",
+        "spawner/page/",
     ),
     "cryptography": ("spawner/api/compute_keypairs.py",),
     "libvirt": (),

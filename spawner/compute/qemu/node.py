@@ -12,10 +12,12 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from metadata_server.access import AccessRecord
 from metadata_server.app import MetadataServer
 from metadata_server.listener import Listener, Mode
 from metadata_server.passwords import DirectoryPasswords
@@ -47,6 +49,8 @@ POWER_OFF_GRACE_S = 10.0
 SHUT_DOWN_GRACE_S = 30.0
 """What guests are given when the spawner itself ends (SP-23)."""
 PASSWORDS = "passwords"
+# Metadata requests that are kept of a guest's run, for its user to see.
+ASKED_LIMIT = 300
 
 
 @dataclass
@@ -88,6 +92,7 @@ class QemuNode:
         self._networks: GuestNetworks = UserNetworks(backend)
         self._volumes = directory.parent / VOLUMES
         self._running: dict[str, _Running] = {}
+        self._asked: dict[str, deque[AccessRecord]] = {}
         self.on_report: OnReport | None = None
         self.on_end: OnEnd | None = None
 
@@ -112,6 +117,10 @@ class QemuNode:
         """What the console kept, of this run or the last one."""
         return read_record(self._files.home(server_id))[0]
 
+    def metadata_requests(self, server_id: str) -> Sequence[AccessRecord]:
+        """Of the last run that this process saw."""
+        return tuple(self._asked.get(server_id, ()))
+
     # --- a server's life --------------------------------------------------------------------------------
 
     async def spawn(self, server: Server) -> None:
@@ -126,6 +135,7 @@ class QemuNode:
     async def destroy(self, server_id: str) -> None:
         """End the guest and remove its disk."""
         await self._end(server_id, grace_s=0)
+        self._asked.pop(server_id, None)
         shutil.rmtree(self._files.home(server_id), ignore_errors=True)
 
     async def power_off(self, server_id: str) -> None:
@@ -368,7 +378,8 @@ class QemuNode:
     async def _metadata(self, plan: GuestPlan, run: RunDirectory) -> MetadataServer:
         """The metadata service of one guest, on the socket that its network leads to."""
         passwords = DirectoryPasswords(self._files.home(plan.instance.uuid) / PASSWORDS)
-        metadata = MetadataServer(passwords=passwords)
+        asked = self._asked[str(plan.instance.uuid)] = deque(maxlen=ASKED_LIMIT)
+        metadata = MetadataServer(passwords=passwords, on_request=asked.append)
         metadata.instances.put(plan.instance)
         listener = Listener(f"unix:{run.metadata_socket}", Mode.SOCKET, instance_id=plan.instance.uuid)
         await metadata.listen(listener)

@@ -27,6 +27,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("boot", "guestling.boot", "boot an image, follow the agent, show its result"),
     Command("drive", "guestling.drive", "build, show, verify, compare and convert config drives"),
     Command("demo", "guestling.demo", "boot a guest end to end and show what happens"),
+    Command("explain", "guestling.explain", "say where a key or a change of a guest came from"),
     Command("image", "guestling.image", "build images, list them, show what they are made of"),
     Command("lint", "guestling.lint", "check user data: faults with lines, old keys, sizes"),
     Command("metadata", "guestling.metadata", "show what a guest would read, without a server"),

@@ -21,6 +21,7 @@ from image_harness.progress import (
     Choice,
     Chosen,
     Ended,
+    Printed,
     Requested,
     Said,
     Source,
@@ -29,7 +30,9 @@ from image_harness.progress import (
     Tell,
     nobody,
 )
+from image_harness.timeline.console import Console
 from instance_metadata.instance import Instance
+from metadata_server import faults
 from metadata_server.access import AccessRecord
 from metadata_server.app import MetadataServer
 from metadata_server.listener import Listener, Mode
@@ -44,11 +47,16 @@ QEMU = "qemu-system-x86_64"
 RANDOM_SEED_BYTES = 512
 # A guest without a disk powers off by itself once its agent is done; it is given so long.
 POWER_OFF_S = 10.0
+ROOT_LAYER = "root.qcow2"
+"""What a guest wrote to its disk, in the run directory."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What shall be booted and how. `stay`: leave the guest up until it is stopped from outside."""
+    """What shall be booted and how. `stay`: leave the guest up until it is stopped from outside.
+
+    `faults`: a script by which the metadata service misbehaves, see metadata_server/faults.py.
+    """
 
     image: store.Image
     instance: Instance
@@ -56,6 +64,7 @@ class Order:
     deadline_s: float = 300.0
     list_changes: bool = False
     stay: bool = False
+    faults: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ async def boot(order: Order, host: Host, tell: Tell = nobody) -> Outcome:
 
     run = RunDirectory.create()
     try:
-        async with metadata(order.instance, run.metadata_socket, on_request):
+        async with metadata(order, run.metadata_socket, on_request):
             vm = machine(order, host, run, tell)
             tell(Starting())
             started_s = time.monotonic()
@@ -118,12 +127,17 @@ async def boot(order: Order, host: Host, tell: Tell = nobody) -> Outcome:
 
 @asynccontextmanager
 async def metadata(
-    instance: Instance, socket: Path, on_request: Callable[[AccessRecord], None]
+    order: Order, socket: Path, on_request: Callable[[AccessRecord], None]
 ) -> AsyncIterator[None]:
-    """The metadata service of this one instance: the socket is its identity, nobody can ask for another's."""
+    """The metadata service of this one instance: the socket is its identity, nobody can ask for another's.
+
+    Raises InvalidInstance for a fault script that is none.
+    """
     server = MetadataServer(on_request=on_request)
-    server.instances.put(instance)
-    await server.listen(Listener(f"unix:{socket}", Mode.SOCKET, instance_id=instance.uuid))
+    if order.faults is not None:
+        server.services.faults = faults.parse(order.faults, "faults")
+    server.instances.put(order.instance)
+    await server.listen(Listener(f"unix:{socket}", Mode.SOCKET, instance_id=order.instance.uuid))
     try:
         yield
     finally:
@@ -142,7 +156,14 @@ def machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
     tell(Chosen(Choice.NETWORK, network, host.network.reason.removeprefix(f"{network}: ")))
     tell(Chosen(Choice.INSTANCE, order.instance.name, order.instance.uuid))
     tell(Chosen(Choice.SOURCE, order.source.value, prepared.description))
-    return Vm(_spec(order, prepared, run.path), run, host.accelerator, [attachment], binary=QEMU)
+    console = Console()
+
+    def on_console(chunk: bytes) -> None:
+        for word in console.feed(chunk):
+            tell(Printed(word))
+
+    spec = _spec(order, prepared, run.path)
+    return Vm(spec, run, host.accelerator, [attachment], binary=QEMU, on_console=on_console)
 
 
 def _spec(order: Order, prepared: seed.Seed, run: Path) -> VmSpec:
@@ -169,7 +190,7 @@ def _root_disk(image: store.Image, run: Path) -> Disk | None:
     """A layer of this guest's own over the image's disk, which stays as it is."""
     if image.disk is None:
         return None
-    own = run / "root.qcow2"
+    own = run / ROOT_LAYER
     base = image.disk_format
     argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", base, "-b", str(image.disk), str(own)]
     programs.run(argv)

@@ -10,6 +10,7 @@ HarnessError
 ├── BootFailed          the guest never said how it went
 ├── GuestBroken         a guest under test does not answer, or not as agreed
 ├── InvalidMark         a test asks for its guest in words that are none
+├── NoOrigins           a report does not say where anything came from
 ├── InvalidExpectations a file of expectations has faults
 ├── NotARoot            what shall be sealed or compared is no root of a guest
 ├── NotAnImage          a file is no image that can be worked on
@@ -93,6 +94,13 @@ class InvalidMark(HarnessError):
 
     def __init__(self, argument: str, why: str, remedy: str) -> None:
         super().__init__(f"guest({argument}): {why}. {remedy}.")
+
+
+class NoOrigins(HarnessError):
+    """A report does not say where anything came from."""
+
+    def __init__(self, report: Path, why: str) -> None:
+        super().__init__(f"{report}: {why}. Name the directory that `guestling boot` called its report.")
 
 
 class NotARoot(HarnessError):

@@ -20,6 +20,7 @@ import yaml
 
 from image_harness.errors import GuestBroken, InvalidExpectations
 from image_harness.guest import File, Guest, User
+from image_harness.guest_facts import Package, Port, Service
 
 Holds = Callable[[Any, Any], bool]
 
@@ -93,7 +94,22 @@ MODULE = {
     "result": Check(str, lambda module: module.result),
     "max_seconds": Check((int, float), lambda module: module.seconds, lambda found, most: found <= most),
 }
-SECTIONS = ("result", "files", "users", "commands")
+SERVICE = {
+    "exists": Check(bool, lambda service: service.exists),
+    "is_active": Check(bool, lambda service: service.is_active),
+    "is_enabled": Check(bool, lambda service: service.is_enabled),
+    "result": Check(str, lambda service: service.result),
+}
+PACKAGE = {
+    "is_installed": Check(bool, lambda package: package.is_installed),
+    "version": Check(str, lambda package: package.version),
+}
+PORT = {
+    "is_listening": Check(bool, lambda port: port.is_listening),
+    "addresses": Check(list, lambda port: port.addresses, _all_in),
+}
+BUDGET = Check((int, float), lambda seconds: seconds, lambda found, most: found <= most)
+SECTIONS = ("result", "files", "users", "services", "packages", "ports", "commands", "budget")
 
 
 def parse(document: bytes, source: str) -> tuple[Expectation, ...]:
@@ -131,7 +147,19 @@ def _parsed(tree: Mapping[object, Any], faults: list[str]) -> Iterator[Expectati
         yield from _keys(f"files.{name}", keys, FILE, _file(str(name)), faults)
     for name, keys in _mapping(tree.get("users"), "users", faults).items():
         yield from _keys(f"users.{name}", keys, USER, _user(str(name)), faults)
+    for name, keys in _mapping(tree.get("services"), "services", faults).items():
+        yield from _keys(f"services.{name}", keys, SERVICE, _service(str(name)), faults)
+    for name, keys in _mapping(tree.get("packages"), "packages", faults).items():
+        yield from _keys(f"packages.{name}", keys, PACKAGE, _package(str(name)), faults)
+    for number, keys in _mapping(tree.get("ports"), "ports", faults).items():
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 65536:
+            faults.append(f"ports.{number}: not a port. Give a number from 1 to 65535")
+        else:
+            yield from _keys(f"ports.{number}", keys, PORT, _port(number), faults)
     yield from _commands(tree.get("commands") or [], faults)
+    for name, most_s in _mapping(tree.get("budget"), "budget", faults).items():
+        checks = {str(name): BUDGET}
+        yield from _keys("budget", {str(name): most_s}, checks, _seconds(str(name)), faults)
 
 
 def _commands(commands: object, faults: list[str]) -> Iterator[Expectation]:
@@ -176,6 +204,22 @@ def _file(path: str) -> Callable[[Guest], File]:
 
 def _user(name: str) -> Callable[[Guest], User]:
     return lambda guest: guest.user(name)
+
+
+def _service(name: str) -> Callable[[Guest], Service]:
+    return lambda guest: guest.service(name)
+
+
+def _package(name: str) -> Callable[[Guest], Package]:
+    return lambda guest: guest.package(name)
+
+
+def _port(number: int) -> Callable[[Guest], Port]:
+    return lambda guest: guest.port(number)
+
+
+def _seconds(name: str) -> Callable[[Guest], float]:
+    return lambda guest: round(guest.timeline.seconds(name), 3)
 
 
 def _module(name: str) -> Callable[[Guest], object]:

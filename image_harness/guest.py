@@ -10,10 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from image_harness.errors import GuestBroken
+from image_harness.guest_facts import Package, Port, Service
 from image_harness.guest_shell.protocol import OUTPUT_LIMIT_BYTES, Answer
+from image_harness.timeline.spans import Timeline
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import ModuleReport, Result
 
@@ -41,6 +43,14 @@ class Channel(Protocol):
         """What the guest asked the metadata service so far."""
         ...
 
+    def timeline(self) -> Timeline:
+        """When what happened in its boot."""
+        ...
+
+    def wait(self) -> None:
+        """Returns when the guest has ended by itself."""
+        ...
+
 
 class Guest:
     """A guest that has booted. `report` is where its console and logs are put if a test fails."""
@@ -66,12 +76,40 @@ class Guest:
         """The account of that name, whether it is there or not."""
         return User(name, lambda path: self.file(path).content)
 
+    def service(self, name: str) -> Service:
+        """The unit of systemd's of that name, whether it is there or not."""
+        return Service(name, self.run)
+
+    def package(self, name: str) -> Package:
+        """The package of that name, whether it is installed or not."""
+        return Package(name, self.run)
+
+    def port(self, number: int) -> Port:
+        """The TCP port of that number, whether somebody listens or not."""
+        return Port(number, self.run)
+
+    @property
+    def timeline(self) -> Timeline:
+        """When what happened in its boot, with what the guest itself knows of it."""
+        return self._channel.timeline()
+
+    def wait(self) -> None:
+        """Returns when the guest has ended by itself: for who looks into it from elsewhere."""
+        self._channel.wait()
+
+    @property
+    def testinfra(self) -> Any:
+        """The guest as a host of pytest-testinfra, which must be installed."""
+        from image_harness.testinfra_backend import host
+
+        return host(self)
+
     @property
     def result(self) -> AgentResult:
-        """What the agent reported. Raises GuestBroken where it did not, as stock cloud-init does not."""
+        """What the agent reported, or stock cloud-init left in its files. Raises GuestBroken: neither."""
         result = self._channel.result()
         if result is None:
-            raise GuestBroken("its agent does not report results")
+            raise GuestBroken("its agent has neither reported a result nor left one in /run/cloud-init")
         return AgentResult(result)
 
     @property
@@ -107,9 +145,9 @@ class AgentResult:
         return self.agent.errors
 
     def module(self, name: str) -> Module:
-        """A module that ran or was skipped, as named in cloud.cfg. Raises KeyError."""
+        """A module that ran or was skipped, as named in cloud.cfg, with `-` or `_`. Raises KeyError."""
         for report in self.agent.modules:
-            if report.name == name:
+            if report.name.replace("-", "_") == name.replace("-", "_"):
                 return Module(report)
         ran = ", ".join(report.name for report in self.agent.modules)
         raise KeyError(f"{name}: no such module ran in this guest. There were: {ran}")

@@ -5,6 +5,7 @@ What comes from a guest is not trusted: control characters are escaped before an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -15,7 +16,9 @@ from image_harness.progress import (
     Ended,
     Happening,
     Preparing,
+    Printed,
     Requested,
+    Restored,
     Said,
     Starting,
     Staying,
@@ -71,6 +74,10 @@ def lines(happening: Happening, at_s: float | None) -> tuple[Line, ...]:
                 Line(heading, Tone.HEADING),
                 _at(0.0, "QEMU starts, the kernel boots", Tone.PLAIN),
             )
+        case Printed():
+            return ()
+        case Restored():
+            return (_at(at_s, "the guest goes on from a saved one", Tone.PLAIN),)
         case Requested():
             return (_at(at_s, f"guest asks      {_request(happening.record)}", Tone.QUIET),)
         case Said():
@@ -91,7 +98,7 @@ def _agent(event: AgentEvent) -> tuple[Line, ...]:
         case Finished():
             return (_finished(event),)
         case Ready():
-            return (Line("the guest waits to be resumed"),)
+            return ()
         case Result():
             return (Line(f"the agent reports: {event.status}", _STATUSES[event.status]),)
         case Malformed():
@@ -147,6 +154,14 @@ def outcome_lines(outcome: Outcome, report: Path, *, succeeded: bool) -> tuple[L
     lines.append(Line(f"{verdict}; it ran for {outcome.took_s:.1f} s.", tone))
     lines.append(Line(f"Report: {report}"))
     return tuple(lines)
+
+
+def expectation_lines(count: int, failures: Sequence[str]) -> tuple[Line, ...]:
+    """How a guest was held against a file of expectations."""
+    if not failures:
+        return (Line(""), Line(f"As expected: {count} of {count}.", Tone.GOOD))
+    heading = Line(f"Not as expected: {len(failures)} of {count}.", Tone.BAD)
+    return (Line(""), heading, *(Line(f"  {printable(failure)}", Tone.BAD) for failure in failures))
 
 
 def _last_words(console: bytes) -> list[str]:

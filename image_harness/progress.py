@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from image_harness.timeline.console import Word
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import AgentEvent
 from spawner.compute.driver import Ending
@@ -51,6 +52,18 @@ class Starting:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """The guest goes on from a saved one, from here on."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """The serial console showed a line that says something about time."""
+
+    word: Word
+
+
+@dataclass(frozen=True)
 class Requested:
     """The guest asked the metadata service."""
 
@@ -78,7 +91,7 @@ class Ended:
     ending: Ending
 
 
-Happening = Chosen | Preparing | Starting | Requested | Said | Staying | Ended
+Happening = Chosen | Preparing | Starting | Restored | Printed | Requested | Said | Staying | Ended
 
 Tell = Callable[[Happening], None]
 

@@ -7,16 +7,19 @@ computes, and tests with loops of their own are not in the way.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from image_harness import boot
 from image_harness.errors import BootFailed, GuestBroken
 from image_harness.guest_shell import protocol
 from image_harness.progress import Ended, Requested, Said, Starting, Tell
+from image_harness.report import private
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import Finished, Ready, Result
 from spawner.compute.driver import Ending
@@ -66,6 +69,7 @@ class Session:
         self._requests: list[AccessRecord] = []
         self._stack = AsyncExitStack()
         self._vm: Vm | None = None
+        self._run: RunDirectory | None = None
         self._up = False
         self._asked = 0
         self._started_s = 0.0
@@ -75,11 +79,11 @@ class Session:
 
         Raises BootFailed when it does neither in time, SpawnerError when it cannot be started.
         """
-        run = RunDirectory.create()
+        run = self._run = RunDirectory.create()
         self._stack.callback(run.remove)
         # The same machine and the same metadata service that a boot without tests gets.
         await self._stack.enter_async_context(
-            boot.metadata(self._order.instance, run.metadata_socket, self._on_request)
+            boot.metadata(self._order, run.metadata_socket, self._on_request)
         )
         vm = boot.machine(self._order, self._host, run, self._tell)
         self._tell(Starting())
@@ -118,12 +122,26 @@ class Session:
         """What the guest asked the metadata service so far."""
         return tuple(self._requests)
 
-    async def close(self) -> boot.Outcome | None:
-        """End the guest and remove its traces. None when it never ran."""
+    @property
+    def is_up(self) -> bool:
+        """Whether it takes commands."""
+        return self._up
+
+    async def ended(self) -> None:
+        """Returns when the guest has ended by itself."""
+        if self._vm is not None:
+            await self._vm.wait()
+
+    async def close(self, disk: Path | None = None) -> boot.Outcome | None:
+        """End the guest and remove its traces. None when it never ran.
+
+        `disk`: where to keep what it wrote to its disk, a layer over the image's.
+        """
         try:
-            if self._vm is None:
+            if self._vm is None or self._run is None:
                 return None
-            return await self._outcome(self._vm)
+            with _kept(self._run.path / boot.ROOT_LAYER, disk):
+                return await self._outcome(self._vm)
         finally:
             await self._stack.aclose()
 
@@ -156,6 +174,18 @@ class Session:
     def _on_request(self, record: AccessRecord) -> None:
         self._requests.append(record)
         self._tell(Requested(record))
+
+
+@contextmanager
+def _kept(layer: Path, to: Path | None) -> Iterator[None]:
+    """Have a guest's layer outlive it: it goes with the guest, so it is opened before and copied after."""
+    if to is None or not layer.exists():
+        yield
+        return
+    with layer.open("rb") as source:
+        yield
+        with private(to) as target:
+            shutil.copyfileobj(source, target)
 
 
 async def _answer(vm: Vm, name: str) -> Finished | None:

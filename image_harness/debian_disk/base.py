@@ -37,7 +37,7 @@ def bootstrap(release: recipe.Release, into: Path) -> None:
     programs.run(
         [
             "mmdebstrap", "--quiet", f"--mode={mode}", "--variant=minbase", "--format=tar",
-            f"--include={','.join(recipe.PACKAGES)}", *options, release.suite, str(into),
+            f"--include={','.join(release.packages)}", *options, release.suite, str(into),
             *debian.mirrors().sources(release.suite),
         ],
         timeout_s=_BOOTSTRAP_S,

@@ -24,7 +24,7 @@ def plan(release: recipe.Release) -> layers.Plan:
         memory_mib=recipe.MEMORY_MIB,
         recipe=digest,
         make_base=partial(_make_base, release),
-        add_agent=_add_agent,
+        add_agent=_copy_base if release.stock else _add_agent,
         kept=1,
     )
 
@@ -41,9 +41,14 @@ def _make_base(release: recipe.Release, work: Path, say: Say) -> layers.BaseFact
         return layers.BaseFacts(kernel, base.packages(tar))
 
 
+def _copy_base(base_directory: Path, image: Path) -> None:
+    disk = str(image / "disk.raw")
+    programs.run(["cp", "--sparse=always", "--reflink=auto", str(base_directory / "base.raw"), disk])
+
+
 def _add_agent(base_directory: Path, image: Path) -> None:
+    _copy_base(base_directory, image)
     disk = image / "disk.raw"
-    programs.run(["cp", "--sparse=always", "--reflink=auto", str(base_directory / "base.raw"), str(disk)])
     python = guest_python.GuestPython(base_directory / "root", "python3")
     with cache.scratch() as work:
         agent.lay_out(work, python)

@@ -7,18 +7,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Release:
-    """A Debian release, and the name of its kernel's meta package."""
+    """A Debian release as an image. `stock`: with Debian's own cloud-init instead of our agent."""
 
     name: str
     suite: str
+    stock: bool = False
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What is installed."""
+        return (*PACKAGES, *STOCK_PACKAGES) if self.stock else PACKAGES
 
 
-RELEASES = (Release("debian-12", "bookworm"), Release("debian-13", "trixie"), Release("debian-sid", "sid"))
+RELEASES = (
+    Release("debian-12", "bookworm"),
+    Release("debian-13", "trixie"),
+    Release("debian-sid", "sid"),
+    # The peer: what a test of an image or of user data is compared with.
+    Release("debian-13-cloud-init", "trixie", stock=True),
+)
 
 PACKAGES = (
     "dbus", "e2fsprogs", "iproute2", "linux-image-cloud-amd64", "netcat-openbsd", "openssh-server",
     "procps", "python3-jinja2", "python3-yaml", "sudo", "systemd-resolved", "systemd-sysv", "udev", "udhcpc",
 )  # fmt: skip
+STOCK_PACKAGES = ("cloud-init", "cloud-guest-utils")
 
 # Paths that dpkg leaves out: what nobody reads in a test guest, and the making of an initrd that none needs.
 LEFT_OUT = (

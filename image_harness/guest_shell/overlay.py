@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 from image_harness import cpio, programs, store
@@ -16,9 +17,12 @@ _UNITS = "/usr/lib/systemd/system"
 
 
 def with_shell(image: store.Image, where: Path) -> store.Image:
-    """The image to boot for a test; its new parts are in the directory `where`. Raises HarnessError."""
+    """The image to boot for a test. A disk's copy is kept beside the image, an initrd's is made in `where`.
+
+    Raises HarnessError.
+    """
     if image.disk is not None:
-        return dataclasses.replace(image, disk=_disk(image.disk, where / f"{image.manifest.digest}.raw"))
+        return dataclasses.replace(image, disk=_disk(image.disk, where))
     if image.initrd is not None:
         return dataclasses.replace(
             image, initrd=_initrd(image.initrd, where / f"{image.manifest.digest}.cpio")
@@ -33,10 +37,25 @@ def _initrd(initrd: Path, own: Path) -> Path:
     return own
 
 
-def _disk(disk: Path, own: Path) -> Path:
-    """The root file system with a unit more, written by debugfs: nothing is mounted (SP-24)."""
-    programs.run(["cp", "--sparse=always", "--reflink=auto", str(disk), str(own)])
+def _disk(disk: Path, where: Path) -> Path:
+    """The root file system with a unit more, written by debugfs: nothing is mounted (SP-24).
+
+    A copy takes seconds, so that it is made once for an image; two who make it at once make the same.
+    """
+    kept = disk.with_name(f"{disk.stem}-harness-{_digest()}.raw")
+    if kept.exists() and kept.stat().st_mtime_ns > disk.stat().st_mtime_ns:
+        return kept
+    work = where / kept.name
+    programs.run(["cp", "--sparse=always", "--reflink=auto", str(disk), str(work)])
     files = {"/usr/lib/guestling/serve": SERVE, f"{_UNITS}/{UNIT.name}": UNIT}
     links = {f"{_UNITS}/multi-user.target.wants/{UNIT.name}": f"../{UNIT.name}"}
-    inject.inject(own, files, links, frozenset({"/usr/lib/guestling/serve"}))
-    return own
+    inject.inject(work, files, links, frozenset({"/usr/lib/guestling/serve"}))
+    try:
+        # Of a store on another file system, or one that is not ours to write to, the copy serves this run.
+        return work.rename(kept)
+    except OSError:
+        return work
+
+
+def _digest() -> str:
+    return hashlib.sha256(SERVE.read_bytes() + UNIT.read_bytes()).hexdigest()[:8]

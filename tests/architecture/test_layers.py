@@ -29,6 +29,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "pycdlib": ("configdrive/oracle.py",),
     "qemu": ("spawner/compute/qemu/process.py",),
     "rich": ("guestling/screen.py",),
+    "testinfra": ("image_harness/testinfra_backend.py",),
     "sqlalchemy": ("image_harness/cloud.py", "metadata_server/store.py", "spawner/"),
 }
 # What a guest carries may import: the standard library and these; jinja2 only inside a function.

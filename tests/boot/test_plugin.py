@@ -10,7 +10,7 @@ import pytest
 
 from image_harness.expectations import failures, parse
 from image_harness.guest_mark import Wanted
-from image_harness.guest_pool import one
+from image_harness.one_guest import one
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.boot
@@ -98,9 +98,7 @@ def test_loops_ends_and_late_guests(pytester: pytest.Pytester, monkeypatch: pyte
     settings = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
     pytester.makefile(".ini", pytest=settings)
     pytester.makepyfile(ODD_TESTS)
-    result = pytester.runpytest_subprocess(
-        "-p", "image_harness.plugin", "-W", "error", "--guest-reports=kept"
-    )
+    result = pytester.runpytest_subprocess("-p", "image_harness.plugin", "-W", "error", "--guest-report=kept")
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*BootFailed: late: not up after 1 s.", "*The guest's report: *"])
     (report,) = (pytester.path / "kept").iterdir()

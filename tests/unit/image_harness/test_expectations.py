@@ -76,7 +76,7 @@ def test_what_is_otherwise_is_named(text: str, failure: str, motd: Path) -> None
     [
         ("", "x.yaml: nothing is expected. Give some of result, files,"),
         ("a: [", "x.yaml: not YAML: "),
-        ("file: {}", "x.yaml: file: no such section. Use result, files, users, commands."),
+        ("file: {}", "x.yaml: file: no such section. Use result, files, users, services,"),
         ("files: []", "x.yaml: files: keys with values are expected."),
         ("files: {etc/motd: {exists: true}}", "x.yaml: files.etc/motd: not an absolute path."),
         ("files: {/a: {size: 1}}", "x.yaml: files./a.size: no such key. Use exists, content,"),

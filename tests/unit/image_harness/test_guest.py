@@ -12,6 +12,7 @@ import pytest
 from image_harness.errors import GuestBroken
 from image_harness.guest import File, Guest, User
 from image_harness.guest_shell.protocol import OUTPUT_LIMIT_BYTES, Answer
+from image_harness.timeline.spans import Span, Timeline, Track
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import ModuleReport, Result
 
@@ -40,6 +41,12 @@ class Here:
 
     def requests(self) -> tuple[AccessRecord, ...]:
         return ()
+
+    def timeline(self) -> Timeline:
+        return Timeline((Span(Track.STAGE, "modules-final", 1.0, 3.0),), 4.0, 4.0)
+
+    def wait(self) -> None:
+        """This machine does not end."""
 
 
 @pytest.fixture
@@ -137,7 +144,7 @@ def test_the_result_gives_modules_by_name(guest: Guest) -> None:
 
 
 def test_an_agent_that_does_not_report_is_named() -> None:
-    with pytest.raises(GuestBroken, match="does not report results"):
+    with pytest.raises(GuestBroken, match="neither reported a result nor left one"):
         _ = Guest(Here(result=None)).result
 
 

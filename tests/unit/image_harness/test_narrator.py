@@ -52,7 +52,7 @@ RESULT = Result("done", stages={"init-local": StageTimes(10.0, 10.25), "modules-
             ["  2.50    bootcmd                   12 ms  FAILED  1 of 2 failed"],
         ),
         (Said(Finished("x", "SUCCESS", 0.2, 2.1)), ["  2.50  stage x: ok"]),
-        (Said(Ready(2.0)), ["  2.50  the guest waits to be resumed"]),
+        (Said(Ready(2.0)), []),
         (Said(Result("degraded")), ["  2.50  the agent reports: degraded"]),
         (Said(Malformed("line is not JSON")), ["  2.50  the agent's channel: line is not JSON"]),
         (Staying(42), ["  2.50  the guest stays up (process 42); Ctrl-C ends it"]),

@@ -10,9 +10,10 @@ import pytest
 
 from image_harness.errors import BootFailed, InvalidMark
 from image_harness.guest import Guest
-from image_harness.guest_mark import Scope, Wanted, parse
+from image_harness.guest_mark import Scope, Wanted, parse, parse_budget, variants
 from image_harness.guest_pool import Pool
 from image_harness.progress import Source
+from metadata_server import faults
 from tests.unit.image_harness.test_guest import Here
 
 pytest_plugins = ["pytester"]
@@ -53,6 +54,9 @@ def test_the_mark_gives_a_guest_in_words_of_the_command_line(tmp_path: Path) -> 
         ({"keys": "ssh-rsa A"}, r"guest\(keys\): 'ssh-rsa A' is not a list"),
         ({"timeout_s": 0}, r"guest\(timeout_s\): 0 is no time"),
         ({"timeout_s": True}, r"guest\(timeout_s\): True is no time"),
+        ({"faults": "none.yaml"}, r"guest\(faults\): .*none.yaml: No such file or directory."),
+        ({"faults": [{"path": "*"}]}, r"guest\(faults\): .*a rule that does nothing"),
+        ({"faults": 3}, r"guest\(faults\): int is not a fault script"),
     ],
 )
 def test_bad_marks_are_named(arguments: dict[str, object], fault: str, tmp_path: Path) -> None:
@@ -60,8 +64,43 @@ def test_bad_marks_are_named(arguments: dict[str, object], fault: str, tmp_path:
         parse(arguments, tmp_path)
 
 
+def test_a_fault_script_is_a_file_text_or_rules(tmp_path: Path) -> None:
+    rules = [{"path": "/openstack", "status": 503, "first": 2}]
+    (tmp_path / "f.yaml").write_text("rules: [{path: /openstack, status: 503, first: 2}]\n")
+    for given in (rules, "f.yaml", (tmp_path / "f.yaml").read_bytes()):
+        script = parse({"faults": given}, tmp_path).faults
+        assert script is not None
+        struck = faults.parse(script, "x")
+        assert [struck.next("i", "/openstack") is not None for _ in range(3)] == [True, True, False]
+
+
+def test_a_matrix_is_every_combination_with_a_name() -> None:
+    found = variants(
+        [{"image": ["tiny", "debian-13"]}, {"user_data": {"big": "b.yaml"}, "faults": [[], None]}]
+    )
+    assert [name for name, _ in found] == [
+        "tiny-big-faults0", "tiny-big-faults1", "debian-13-big-faults0", "debian-13-big-faults1"
+    ]  # fmt: skip
+    assert found[2][1] == {"image": "debian-13", "user_data": "b.yaml", "faults": []}
+    with pytest.raises(InvalidMark, match=r"guest\(img\): no such argument"):
+        variants([{"img": ["x"]}])
+    nothing: list[object] = [[], {}, "tiny"]
+    for empty in nothing:
+        with pytest.raises(InvalidMark, match=r"guest\(image\): .* lists no values"):
+            variants([{"image": empty}])
+
+
+@pytest.mark.parametrize("budget", [5, {"final": "5"}, {3: 5}, {"final": True}])
+def test_a_budget_that_is_none_is_named(budget: object) -> None:
+    assert parse_budget({"final": 5}) == {"final": 5.0}
+    with pytest.raises(InvalidMark, match=r"guest\(budget\): "):
+        parse_budget(budget)
+
+
 class _Fake:
     """In the place of a LiveGuest: counts what is done with it."""
+
+    report = Path("/nowhere")
 
     def __init__(self, log: list[str], wanted: Wanted) -> None:
         self._log, self._wanted = log, wanted
@@ -72,8 +111,11 @@ class _Fake:
             raise BootFailed("broken: not up")
         return Guest(Here())
 
-    def keep(self) -> None:
-        self._log.append(f"keep {self._wanted.name}")
+    def keep(self, *, disk: bool) -> None:
+        self._log.append(f"keep {self._wanted.name}{' with its disk' if disk else ''}")
+
+    def kept_in_words(self) -> str:
+        return f"kept {self._wanted.name}"
 
     def close(self) -> None:
         self._log.append(f"close {self._wanted.name}")
@@ -89,9 +131,9 @@ def test_who_wants_the_same_gets_the_same_guest() -> None:
     first = pool.get(Wanted(name="a"), "test_x")
     assert pool.get(Wanted(name="a"), "test_x") is first
     assert pool.get(Wanted(name="b"), "test_x") is not first
-    pool.keep(first)
-    pool.close()
-    assert log == ["start a", "start b", "keep a", "close b", "close a"]
+    assert pool.keep(first) == "kept a"
+    pool.close(keep=True)
+    assert log == ["start a", "start b", "keep a with its disk", "keep b", "close b", "keep a", "close a"]
 
 
 def test_a_guest_that_did_not_come_up_is_ended_and_not_tried_again() -> None:
@@ -162,6 +204,34 @@ def test_the_nearest_mark_wins_and_the_others_add_up(project: pytest.Pytester) -
         """
     )
     _run(project).assert_outcomes(passed=1)
+
+
+def test_a_matrix_multiplies_tests_and_keeps_variants_together(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        """
+        import pytest
+        from image_harness.plugin import wanted_by
+
+        pytestmark = pytest.mark.guest_matrix(source=["metadata", "nocloud"])
+        SEEN = []
+
+        @pytest.mark.guest(source="config-drive", name="web")
+        @pytest.mark.usefixtures("_guest_variant")
+        class TestThem:
+            def test_one(self, request):
+                SEEN.append(("one", wanted_by(request.node).source.value, wanted_by(request.node).name))
+
+            def test_two(self, request):
+                SEEN.append(("two", wanted_by(request.node).source.value, wanted_by(request.node).name))
+
+        def test_seen():
+            order = [("one", "metadata"), ("two", "metadata"), ("one", "nocloud"), ("two", "nocloud")]
+            assert SEEN == [(test, source, "web") for test, source in order]
+        """
+    )
+    result = _run(project, "-v")
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(["*TestThem::test_one?metadata? PASSED*"])
 
 
 def test_loading_the_plugin_costs_nothing() -> None:

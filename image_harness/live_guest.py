@@ -111,7 +111,7 @@ class LiveGuest:
         self._has_disk = image.disk is not None
         self._memory_mib = image.manifest.memory_mib
         self._holds = False
-        self._session = Session(order, host, self._tell)
+        self._session = Session(order, host, self._tell, commands=overlay.takes_commands(image))
 
     def _tell(self, happening: Happening) -> None:
         self._watch(happening, self._told.tell(happening))

@@ -60,10 +60,12 @@ class Loop:
 class Session:
     """One guest, from `start` to `close`; the methods are called in the loop's thread, one at a time.
 
-    The image must be one of `overlay.with_shell`.
+    `commands`: the image is one of `overlay.with_shell`, and takes them; without, the guest is up when its
+    agent has said how it went.
     """
 
-    def __init__(self, order: boot.Order, host: boot.Host, tell: Tell) -> None:
+    def __init__(self, order: boot.Order, host: boot.Host, tell: Tell, *, commands: bool = True) -> None:
+        self._commands = commands
         self.result: Result | None = None
         self._order, self._host, self._tell = order, host, tell
         self._requests: list[AccessRecord] = []
@@ -98,6 +100,10 @@ class Session:
 
     async def run(self, command: str, timeout_s: float) -> protocol.Answer:
         """Carry out a command line of /bin/sh in the guest, as root. Raises GuestBroken."""
+        if not self._commands:
+            raise GuestBroken(
+                "its image cannot take commands: neither an initramfs nor an ext4 file system as a whole"
+            )
         if self._vm is None or not self._up:
             raise GuestBroken("it is not up, so that it cannot carry out commands")
         self._asked += 1
@@ -167,6 +173,8 @@ class Session:
             self._tell(Said(event))
             if isinstance(event, Result):
                 self.result = event
+                if not self._commands:
+                    return
             elif isinstance(event, Ready):
                 self._up = True
                 return

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from image_harness import cpio, programs, store
+from image_harness import cpio, programs, root_view, store
 from image_harness.debian_disk import inject
 
 SERVE = Path(__file__).parent / "serve"
@@ -19,8 +19,10 @@ _UNITS = "/usr/lib/systemd/system"
 def with_shell(image: store.Image, where: Path) -> store.Image:
     """The image to boot for a test. A disk's copy is kept beside the image, an initrd's is made in `where`.
 
-    Raises HarnessError.
+    One that cannot take commands comes back as it is: `takes_commands` tells. Raises HarnessError.
     """
+    if not takes_commands(image):
+        return image
     if image.disk is not None:
         return dataclasses.replace(image, disk=_disk(image.disk, where))
     if image.initrd is not None:
@@ -28,6 +30,13 @@ def with_shell(image: store.Image, where: Path) -> store.Image:
             image, initrd=_initrd(image.initrd, where / f"{image.manifest.digest}.cpio")
         )
     return image
+
+
+def takes_commands(image: store.Image) -> bool:
+    """Whether the program can be put into it: an initramfs, or a raw ext4 file system as a whole."""
+    if image.disk is None:
+        return image.initrd is not None
+    return image.disk_format == "raw" and root_view.is_ext(image.disk)
 
 
 def _initrd(initrd: Path, own: Path) -> Path:

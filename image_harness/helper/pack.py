@@ -25,9 +25,9 @@ def initrd(tiny: store.Image, order: Mapping[str, object], payload: Mapping[str,
 
     Raises BadImage where the tiny image is of a time before the drivers were kept.
     """
-    drivers = tiny.kernel.parent / FILE_SYSTEMS
+    drivers = tiny.directory / FILE_SYSTEMS
     if tiny.initrd is None or not drivers.is_file():
-        raise BadImage(tiny.kernel.parent, f"it has no {FILE_SYSTEMS}")
+        raise BadImage(tiny.directory, f"it has no {FILE_SYSTEMS}")
     entries = [cpio.file(f"helper/image_harness/{name}", (HARNESS / name).read_bytes()) for name in _INSIDE]
     entries += [
         cpio.file(f"helper/payload/{name}", path.read_bytes(), path.stat().st_mode & 0o777)

@@ -80,3 +80,30 @@ def test_sp_24_a_disk_gets_a_unit_without_being_mounted(tmp_path: Path) -> None:
     assert "Mode:  0755" in shown[0]
     assert shown[1] == overlay.UNIT.read_text()
     assert f'Fast link dest: "../{overlay.UNIT.name}"' in shown[2]
+
+
+def test_a_disk_is_copied_once_for_an_image(tmp_path: Path) -> None:
+    store_, first, second = tmp_path / "store", tmp_path / "1", tmp_path / "2"
+    for each in (store_, first, second):
+        each.mkdir()
+    disk = store_ / "disk.raw"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", disk, "8M"], check=True)
+    made = overlay.with_shell(_image(store_, disk=disk), first).disk
+    assert made is not None
+    assert made.parent == store_
+    written_ns = made.stat().st_mtime_ns
+    assert overlay.with_shell(_image(store_, disk=disk), second).disk == made
+    assert made.stat().st_mtime_ns == written_ns
+    disk.touch()
+    assert overlay.with_shell(_image(store_, disk=disk), second).disk == made
+    assert made.stat().st_mtime_ns > written_ns
+    assert list(first.iterdir()) == list(second.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["disk.raw", "disk.qcow2"])
+def test_a_disk_that_the_program_cannot_be_put_into_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    disk = tmp_path / name
+    disk.write_bytes(bytes(1 << 20))
+    image = _image(tmp_path, disk=disk)
+    assert overlay.with_shell(image, tmp_path) is image
+    assert not overlay.takes_commands(image)

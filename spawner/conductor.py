@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from metadata_server.access import AccessRecord
 from spawner import demand, devices, placement, scheduler
 from spawner.compute.agent_events import AgentEvent
-from spawner.compute.node import ComputeNode
+from spawner.compute.node import CommandAnswer, ComputeNode, Console
 from spawner.errors import Conflict, NotEnough, NoValidHost, SpawnerError
 from spawner.states import ACTIONS, PowerState, TaskState, VmState, why_refused
 from spawner.store import events, servers
@@ -27,10 +27,11 @@ from spawner.store.engine import Store
 from spawner.store.servers import Flavor, Server
 from spawner.store.tables import ACTIONS as ACTION_ROWS
 from spawner.store.tables import HOSTS
-from spawner.work import WORK, Work, after_resize, revert_resize, work_again
+from spawner.work import WORK, Work, after_resize, rescue_with, revert_resize, work_again
 
 LOG = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
+Plugging = Callable[[ComputeNode, Server], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,9 @@ class Conductor:
         self._clock = clock
         self._new_id = new_id
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._plugging: dict[str, asyncio.Lock] = {}
+        self.on_deleted: Callable[[str], Awaitable[None]] | None = None
+        """Told of each server that is gone, before it is deleted in the store."""
 
     # --- start and end ----------------------------------------------------------------------------------
 
@@ -174,7 +178,7 @@ class Conductor:
                 except NotEnough:
                     # Only what one consumer may have at most can be the reason: amounts were filtered.
                     continue
-                await devices.plug_first(connection, server_id)
+                await devices.plug_ports(connection, server_id)
                 changes = {
                     "host": host.name,
                     "availability_zone": host.zone,
@@ -233,9 +237,12 @@ class Conductor:
             server = await servers.get(connection, server_id)
         if server.host in self._nodes:
             await self._nodes[server.host].destroy(server_id)
+        if self.on_deleted is not None:
+            await self.on_deleted(server_id)
+        self._plugging.pop(server_id, None)
         async with self._store.write() as connection:
             await placement.release(connection, server_id)
-            await devices.unplug(connection, server_id)
+            await devices.let_go_of_all(connection, server_id)
         await self._finish(
             server_id,
             "instance.delete.end",
@@ -294,6 +301,76 @@ class Conductor:
             provider = await self._provider(connection, server.host or "")
             await placement.claim(connection, server.id, provider, resources)
 
+    async def rescue(self, server_id: str, image_id: str, caller: Caller) -> None:
+        """Accept a restart from a rescue image. Raises NotFound, Conflict."""
+        await self.act(server_id, "rescue", caller, rescue_with(self._store, image_id, self._clock()))
+
+    async def reconfigure(self, server_id: str, name: str, caller: Caller, do: Plugging) -> None:
+        """Plug something into a server, or take it out, and return when that is done.
+
+        One at a time for a server, others wait. Raises NotFound, Conflict, and what `do` raises; the server
+        stays what it was then.
+        """
+        action = ACTIONS[name]
+        async with self._plugging.setdefault(server_id, asyncio.Lock()):
+            async with self._store.write() as connection:
+                server = await servers.get(connection, server_id)
+                refused = why_refused(action, server.vm_state, server.task_state, locked=server.locked)
+                if refused:
+                    raise Conflict(refused)
+                await self._begin_action(connection, server_id, name, caller)
+                await self._tell(connection, server, f"{action.notification}.start")
+            failed: str | None = "the spawner was stopped"
+            try:
+                await do(self._nodes[server.host or ""], server)
+                failed = None
+            except SpawnerError as error:
+                failed = str(error)
+                raise
+            finally:
+                await self._end_action(server, caller.request_id, action.notification, failed)
+
+    async def _end_action(
+        self, server: Server, request_id: str, notification: str, failed: str | None
+    ) -> None:
+        async with self._store.write() as connection:
+            await connection.execute(
+                update(ACTION_ROWS)
+                .where(ACTION_ROWS.c.request_id == request_id)
+                .values(
+                    finished_at=self._clock(),
+                    result="Error" if failed else "Success",
+                    message=failed,
+                    host=server.host,
+                )
+            )
+            outcome = "error" if failed else "end"
+            await self._tell(
+                connection, server, f"{notification}.{outcome}", {"fault": failed} if failed else {}
+            )
+
+    async def refresh(self, server_id: str) -> None:
+        """Let a server's guest read what the store now says of it. Raises SpawnerError."""
+        node, server = await self._node_of(server_id)
+        await node.refresh(server)
+
+    async def execute(self, server_id: str, command: str, timeout_s: float) -> CommandAnswer:
+        """Carry out a command in a server's guest. Raises NotFound, SpawnerError."""
+        node, server = await self._node_of(server_id)
+        return await node.execute(server.id, command, timeout_s)
+
+    async def console(self, server_id: str) -> Console:
+        """A connection to a server's serial console. Raises NotFound, SpawnerError."""
+        node, server = await self._node_of(server_id)
+        return node.console(server.id)
+
+    async def _node_of(self, server_id: str) -> tuple[ComputeNode, Server]:
+        async with self._store.read() as connection:
+            server = await servers.get(connection, server_id)
+        if server.host not in self._nodes:
+            raise Conflict(f"Instance {server_id} is on no host.")
+        return self._nodes[server.host], server
+
     def console_output(self, server: Server) -> bytes:
         """What a server's serial console kept; nothing where it is on no node of ours."""
         node = self._nodes.get(server.host or "")
@@ -310,14 +387,11 @@ class Conductor:
         try:
             await work.do(node, server)
         except SpawnerError as error:
-            fault = {"code": 500, "message": str(error), "details": "", "created": self._clock()}
-            await self._finish(
-                server.id,
-                f"{notification}.error",
-                vm_state=VmState.ERROR,
-                fault=fault,
-                failed=str(error),
-            )
+            broken: dict[str, object] = {}
+            if work.breaks:
+                fault = {"code": 500, "message": str(error), "details": "", "created": self._clock()}
+                broken = {"vm_state": VmState.ERROR, "fault": fault}
+            await self._finish(server.id, f"{notification}.error", failed=str(error), **broken)
             return
         await self._finish(
             server.id,

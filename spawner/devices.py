@@ -12,16 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner.errors import Conflict
+from spawner import networks
+from spawner.errors import Conflict, NotFound
 from spawner.store.tables import DEVICE_SLOTS, PORTS, VOLUME_ATTACHMENTS
 
+VOLUME_FILES = "volumes"
+"""The directory of volume files, below the cloud's own."""
 FIRST_NIC_SLOT = 3
 """Where OpenStack guests have their first card: its name in the guest is ens3."""
 HOT_SLOTS = range(8, 31)
 """Slots that nothing else of a guest takes, for cards and volumes that come and go."""
+OWNER = "compute:nova"
+"""The `device_owner` of a port that is in a server."""
 DISK_LETTERS = "bcdefghijklmnopqrstuvwxyz"
 
 
@@ -53,7 +58,7 @@ class NicDevice:
 
 @dataclass(frozen=True)
 class Devices:
-    """Everything that is plugged into one server, in the order in which it came."""
+    """Everything that is plugged into one server: volumes as they came, cards by slot."""
 
     volumes: tuple[VolumeDevice, ...] = ()
     nics: tuple[NicDevice, ...] = ()
@@ -78,7 +83,7 @@ async def of_server(connection: AsyncConnection, server_id: str, volumes_in: Pat
         for row in await connection.execute(query)
         if (place := places.get(row.id)) is not None
     ]
-    return Devices(tuple(volumes), tuple(nics))
+    return Devices(tuple(volumes), tuple(sorted(nics, key=lambda nic: nic.slot)))
 
 
 def nic_of(port: Any, slot: int, tag: str = "") -> NicDevice:
@@ -98,19 +103,39 @@ async def plug(connection: AsyncConnection, server_id: str, owner_id: str, tag: 
     return slot
 
 
-async def plug_first(connection: AsyncConnection, server_id: str) -> None:
-    """Give every port of a new server its slot: the first one the place where guests expect it."""
-    query = select(PORTS.c.id).where(PORTS.c.device_id == server_id).order_by(PORTS.c.created_at, PORTS.c.id)
+async def plug_port(
+    connection: AsyncConnection,
+    server_id: str,
+    port_id: str,
+    tag: str = "",
+    *,
+    was_there_before: bool = False,
+) -> int:
+    """The slot of a port in a server: the first one the place where guests expect it. Raises Conflict."""
     places = await _places(connection, server_id)
-    for number, port_id in enumerate((await connection.execute(query)).scalars()):
-        if number == 0 and port_id not in places:
-            await connection.execute(
-                insert(DEVICE_SLOTS).values(
-                    server_id=server_id, owner_id=port_id, slot=FIRST_NIC_SLOT, tag=""
-                )
-            )
-        else:
-            await plug(connection, server_id, port_id)
+    if port_id in places:
+        return int(places[port_id].slot)
+    taken = {place.slot for place in places.values()}
+    slot = FIRST_NIC_SLOT if FIRST_NIC_SLOT not in taken else free_slot(taken)
+    await connection.execute(
+        insert(DEVICE_SLOTS).values(
+            server_id=server_id, owner_id=port_id, slot=slot, tag=tag, was_there_before=was_there_before
+        )
+    )
+    return slot
+
+
+async def plug_ports(connection: AsyncConnection, server_id: str) -> None:
+    """Give every port of a server that has no slot yet one, in the order in which they were made."""
+    query = select(PORTS.c.id).where(PORTS.c.device_id == server_id).order_by(PORTS.c.created_at, PORTS.c.id)
+    for port_id in (await connection.execute(query)).scalars().all():
+        await plug_port(connection, server_id, port_id)
+
+
+async def is_kept(connection: AsyncConnection, server_id: str, port_id: str) -> bool:
+    """Whether a port stays when its server lets go of it."""
+    place = (await _places(connection, server_id)).get(port_id)
+    return place is not None and bool(place.was_there_before)
 
 
 async def unplug(connection: AsyncConnection, server_id: str, owner_id: str | None = None) -> None:
@@ -160,3 +185,40 @@ def _tags(tag: str) -> dict[str, list[str]]:
 async def _places(connection: AsyncConnection, server_id: str) -> dict[str, Any]:
     rows = await connection.execute(select(DEVICE_SLOTS).where(DEVICE_SLOTS.c.server_id == server_id))
     return {row.owner_id: row for row in rows}
+
+
+# --- ports of servers ----------------------------------------------------------------------------------
+
+
+async def bind(
+    connection: AsyncConnection, server_id: str, project_id: str, port_id: str, tag: str = ""
+) -> None:
+    """Make a port that is there the server's. Raises NotFound, Conflict."""
+    port = await networks.get(connection, PORTS, "Port", port_id)
+    if port.project_id != project_id:
+        raise NotFound("Port", port_id)
+    if port.device_id:
+        raise Conflict(f"Port {port_id} is still in use.")
+    await connection.execute(
+        update(PORTS)
+        .where(PORTS.c.id == port_id)
+        .values(device_id=server_id, device_owner=OWNER, status="ACTIVE")
+    )
+    await plug_port(connection, server_id, port_id, tag, was_there_before=True)
+
+
+async def let_go(connection: AsyncConnection, server_id: str, port_id: str) -> None:
+    """The server has the port no more: it goes, or is free again when it was there before the server."""
+    if await is_kept(connection, server_id, port_id):
+        free = {"device_id": "", "device_owner": "", "status": "DOWN"}
+        await connection.execute(update(PORTS).where(PORTS.c.id == port_id).values(**free))
+    else:
+        await networks.remove_port(connection, port_id)
+    await unplug(connection, server_id, port_id)
+
+
+async def let_go_of_all(connection: AsyncConnection, server_id: str) -> None:
+    """A server that is gone has no ports."""
+    for port in await networks.ports_of_device(connection, server_id):
+        await let_go(connection, server_id, port.id)
+    await unplug(connection, server_id)

@@ -21,10 +21,13 @@ from spawner import identity
 from spawner.api.cloud import Cloud
 from spawner.compute.node import ComputeNode
 from spawner.conductor import Conductor
+from spawner.devices import VOLUME_FILES
 from spawner.identity import SALT_BYTES, Tokens
 from spawner.images import ImageFiles
+from spawner.ports import Ports
 from spawner.store.engine import Store, open_store
 from spawner.store.tables import FLAVORS, NETWORKS, SUBNETS, USERS
+from spawner.volumes import Volumes
 
 KEY_BYTES = 32
 ADMIN = "admin"
@@ -68,7 +71,14 @@ async def open_cloud(
     await conductor.start()
     tokens = Tokens(token_key(directory), time.time)
     images = ImageFiles(directory / "images")
-    return Cloud(store, conductor, tokens, images, url, time.time, _new_id, secrets.token_bytes)
+    volumes = Volumes(
+        store, conductor, directory / VOLUME_FILES, images.path, clock=time.time, new_id=_new_id
+    )
+    await volumes.start()
+    ports = Ports(store, conductor, clock=time.time, new_id=_new_id, random=secrets.token_bytes)
+    return Cloud(
+        store, conductor, tokens, images, url, time.time, _new_id, secrets.token_bytes, volumes, ports
+    )
 
 
 def _new_id() -> str:

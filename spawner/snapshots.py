@@ -38,7 +38,7 @@ async def snapshot(cloud: Cloud, server: Server, name: str, metadata: dict[str, 
                 await connection.execute(delete(IMAGES).where(IMAGES.c.id == image_id))
             raise
 
-    await cloud.conductor.act(server.id, "snapshot", caller, Work(work))
+    await cloud.conductor.act(server.id, "snapshot", caller, Work(work, breaks=False))
     await _add_row(cloud, server, image_id, name, metadata)
     return image_id
 

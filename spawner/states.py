@@ -95,11 +95,14 @@ def status(vm_state: VmState, task_state: TaskState | None) -> str:
 
 @dataclass(frozen=True)
 class Action:
-    """One action on a server: where it is allowed, the task state while it runs, its notification."""
+    """One action on a server: where it is allowed, the task state while it runs, its notification.
+
+    Without a task state nothing shows that it goes on: Nova plugs devices so.
+    """
 
     name: str
     allowed: frozenset[VmState]
-    task: TaskState
+    task: TaskState | None
     notification: str
     while_busy: bool = False
     when_locked: bool = False
@@ -108,7 +111,7 @@ class Action:
 def _action(
     name: str,
     allowed: str,
-    task: TaskState,
+    task: TaskState | None,
     notification: str = "",
     *,
     while_busy: bool = False,
@@ -136,6 +139,11 @@ ACTIONS: dict[str, Action] = {
         _action("confirm-resize", "resized", TaskState.RESIZE_FINISH, "resize_confirm"),
         _action("revert-resize", "resized", TaskState.RESIZE_REVERTING, "resize_revert"),
         _action("snapshot", "active stopped paused suspended", TaskState.IMAGE_SNAPSHOT),
+        _action("attach_volume", "active stopped paused resized", None, "volume_attach"),
+        _action("detach_volume", "active stopped paused suspended resized", None, "volume_detach"),
+        _action("extend_volume", "active stopped paused suspended", None),
+        _action("attach_interface", "active stopped paused", None, "interface_attach"),
+        _action("detach_interface", "active stopped paused", None, "interface_detach"),
     )
 }
 

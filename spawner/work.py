@@ -6,23 +6,45 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import delete, insert
+
 from spawner.compute.node import ComputeNode
 from spawner.states import ACTIONS, PowerState, VmState
+from spawner.store.engine import Store
 from spawner.store.servers import Server
+from spawner.store.tables import RESCUES
 
 
 @dataclass(frozen=True)
 class Work:
-    """`do` is asked of the server's node; the states are the server's afterwards, None: as they were."""
+    """`do` is asked of the server's node; the states are the server's afterwards, None: as they were.
+
+    `breaks`: when it fails the server is in ERROR; otherwise it stays what it was.
+    """
 
     do: Callable[[ComputeNode, Server], Awaitable[None]]
     vm_state: VmState | None = None
     power_state: PowerState | None = None
+    breaks: bool = True
 
 
 def snapshot_into(target: Path) -> Work:
     """The server's disk as one image file; the server stays what it is."""
-    return Work(lambda node, server: node.snapshot(server, target))
+    return Work(lambda node, server: node.snapshot(server, target), breaks=False)
+
+
+def rescue_with(store: Store, image_id: str, now: float) -> Work:
+    """Restart from a disk of this image, which the store remembers for as long as the rescue lasts."""
+
+    async def do(node: ComputeNode, server: Server) -> None:
+        async with store.write() as connection:
+            await connection.execute(delete(RESCUES).where(RESCUES.c.server_id == server.id))
+            await connection.execute(
+                insert(RESCUES).values(server_id=server.id, image_id=image_id, created_at=now)
+            )
+        await node.rescue(server, image_id)
+
+    return Work(do, VmState.RESCUED, PowerState.RUNNING)
 
 
 async def _nothing(_node: ComputeNode, _server: Server) -> None:
@@ -51,6 +73,7 @@ WORK: dict[str, Work] = {
     "pause": Work(lambda node, server: node.pause(server.id), VmState.PAUSED, PowerState.PAUSED),
     "unpause": Work(lambda node, server: node.unpause(server.id), VmState.ACTIVE, PowerState.RUNNING),
     "rebuild": Work(lambda node, server: node.rebuild(server), VmState.ACTIVE, PowerState.RUNNING),
+    "unrescue": Work(lambda node, server: node.unrescue(server), VmState.ACTIVE, PowerState.RUNNING),
     "resize": Work(lambda node, server: node.resize(server), VmState.RESIZED),
 }
 

@@ -19,11 +19,14 @@ from spawner.api import (
     faults,
     identity,
     image,
+    interfaces,
     microversion,
     network,
     openapi,
     placement,
     versions,
+    volume,
+    volume_attachments,
 )
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
@@ -57,6 +60,9 @@ def make_app(cloud: Cloud, lint: Lint = nothing) -> web.Application:
         image,
         network,
         placement,
+        interfaces,
+        volume,
+        volume_attachments,
     ):
         app.add_routes(service.routes(cloud))
     _add_document(app, cloud)

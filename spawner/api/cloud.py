@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from spawner.conductor import Conductor
 from spawner.identity import Tokens
 from spawner.images import ImageFiles
+from spawner.ports import Ports
 from spawner.store.engine import Store
+from spawner.volumes import Volumes
 
 
 @dataclass(frozen=True)
@@ -23,4 +25,6 @@ class Cloud:
     clock: Callable[[], float]
     new_id: Callable[[], str]
     random: Callable[[int], bytes]
+    volumes: Volumes
+    ports: Ports
     region: str = "RegionOne"

@@ -10,7 +10,7 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import networks
+from spawner import devices, networks, volumes
 from spawner.api import new_server, server_actions, server_search, views
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
@@ -27,13 +27,11 @@ from spawner.api.requests import (
     takes,
     truth,
 )
-from spawner.errors import NotFound
 from spawner.store import events, servers
 from spawner.store.servers import Server
 from spawner.store.tables import (
     ACTIONS,
     NETWORKS,
-    PORTS,
     SECURITY_GROUPS,
 )
 
@@ -98,8 +96,6 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.get(f"{one}/os-instance-actions/{{request}}", read(service.instance_action)),
         web.get(f"{one}/x-events", read(service.events)),
         web.post("/compute/v2.1/x-explain", write(service.explain)),
-        web.get(f"{one}/os-interface", read(service.interfaces)),
-        web.get(f"{one}/os-volume_attachments", read(service.volumes)),
         web.get(f"{one}/os-security-groups", read(service.security_groups)),
     ]
 
@@ -164,6 +160,7 @@ class Servers:
             self._cloud,
             request[MICROVERSION],
             ports=ports,
+            volumes=await volumes.of_server(connection, server.id),
             network_names=names,
             is_admin=request[IDENTITY].is_admin,
         )
@@ -251,36 +248,26 @@ class Servers:
             wishes = [new_server.NetworkWish(uuid=network_id) for network_id in ids]
         for each in wishes:
             if each.port is not None:
-                await self._bind(connection, server, each.port)
+                await devices.bind(connection, server.id, server.project_id, each.port, each.tag or "")
                 continue
             if each.uuid is None:
                 raise Fault(
                     400, "Invalid input for field/attribute networks: neither uuid nor port is given."
                 )
+            port_id = self._cloud.new_id()
             await networks.add_port(
                 connection,
-                port_id=self._cloud.new_id(),
+                port_id=port_id,
                 network_id=each.uuid,
                 project_id=server.project_id,
                 mac=networks.mac_address(self._cloud.random(3)),
                 now=self._cloud.clock(),
                 fixed_ips=[{"ip_address": each.fixed_ip}] if each.fixed_ip else (),
                 device_id=server.id,
-                device_owner="compute:nova",
+                device_owner=devices.OWNER,
                 status="ACTIVE",
             )
-
-    async def _bind(self, connection: AsyncConnection, server: Server, port_id: str) -> None:
-        port = await networks.get(connection, PORTS, "Port", port_id)
-        if port.project_id != server.project_id:
-            raise NotFound("Port", port_id)
-        if port.device_id:
-            raise Fault(409, f"Port {port_id} is still in use.")
-        await connection.execute(
-            PORTS.update()
-            .where(PORTS.c.id == port_id)
-            .values(device_id=server.id, device_owner="compute:nova", status="ACTIVE")
-        )
+            await devices.plug_port(connection, server.id, port_id, each.tag or "")
 
     # --- changing ---------------------------------------------------------------------------------------
 
@@ -302,7 +289,7 @@ class Servers:
         return await self.show(request)
 
     async def delete(self, request: web.Request) -> web.Response:
-        await server_actions.remove(self._cloud, await self._get(request), caller(request))
+        await self._cloud.conductor.delete((await self._get(request)).id, caller(request))
         return web.Response(status=204)
 
     @takes(dict)
@@ -437,26 +424,6 @@ class Servers:
             for each in selection.verdicts
         ]
         return answer({"hosts": rows})
-
-    async def interfaces(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
-        async with self._cloud.store.read() as connection:
-            ports = await networks.ports_of_device(connection, server.id)
-        rows = [
-            {
-                "port_id": port.id,
-                "net_id": port.network_id,
-                "mac_addr": port.mac_address,
-                "port_state": port.status,
-                "fixed_ips": port.fixed_ips,
-            }
-            for port in ports
-        ]
-        return answer({"interfaceAttachments": rows})
-
-    async def volumes(self, request: web.Request) -> web.Response:
-        await self._get(request)
-        return answer({"volumeAttachments": []})
 
     async def security_groups(self, request: web.Request) -> web.Response:
         server = await self._get(request)

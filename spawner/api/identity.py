@@ -127,6 +127,7 @@ CATALOG = (
     ("image", "glance", "/image"),
     ("network", "neutron", "/network"),
     ("placement", "placement", "/placement"),
+    ("block-storage", "cinder", "/volume/v3"),
 )
 
 

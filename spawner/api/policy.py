@@ -22,6 +22,9 @@ POLICY: dict[str, str] = {
     "network:read": READER,
     "network:write": MEMBER,
     "placement:read": ADMIN,
+    "volume:read": READER,
+    "volume:write": MEMBER,
+    "volume:all-projects": ADMIN,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
@@ -38,6 +39,15 @@ class _Rebuild(msgspec.Struct, rename={"image_ref": "imageRef", "admin_pass": "a
     metadata: dict[str, str] | None = None
 
 
+class _Rescue(
+    msgspec.Struct,
+    forbid_unknown_fields=True,
+    rename={"image_ref": "rescue_image_ref", "admin_pass": "adminPass"},
+):
+    image_ref: str | None = None
+    admin_pass: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+
+
 class _Resize(msgspec.Struct, rename={"flavor_ref": "flavorRef", "disk_config": "OS-DCF:diskConfig"}):
     flavor_ref: str | int
     disk_config: str | None = None
@@ -57,6 +67,7 @@ FORMS: dict[str, Any] = {
     "reboot": _Reboot,
     "os-getConsoleOutput": _Console,
     "rebuild": _Rebuild,
+    "rescue": _Rescue | None,
     "resize": _Resize,
     "createImage": _CreateImage,
     "lock": _Lock | None,
@@ -70,6 +81,8 @@ NAMES = (
     "unpause",
     "reboot",
     "rebuild",
+    "rescue",
+    "unrescue",
     "os-getConsoleOutput",
     "resize",
     "confirmResize",
@@ -90,14 +103,6 @@ def read(name: str, value: object) -> Any:
         return msgspec.convert(value, form)
     except msgspec.ValidationError as error:
         raise Fault(400, wrong_field(str(error), name)) from error
-
-
-async def remove(cloud: Cloud, server: Server, by: Caller) -> None:
-    """Accept a delete: the server goes, and its ports with it. Raises NotFound, Conflict."""
-    await cloud.conductor.delete(server.id, by)
-    async with cloud.store.write() as connection:
-        for port in await networks.ports_of_device(connection, server.id):
-            await networks.remove_port(connection, port.id)
 
 
 def action_table(cloud: Cloud) -> dict[str, Act]:
@@ -159,6 +164,15 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
             return answer({"image_id": image_id}, 202)
         return web.Response(status=202, headers={"Location": f"{cloud.url}/image/v2/images/{image_id}"})
 
+    async def rescue(request: web.Request, server: Server, body: _Rescue | None) -> web.Response:
+        wish = body or _Rescue()
+        image_id = str(wish.image_ref or server.image_id or "").rstrip("/").rpartition("/")[2]
+        async with cloud.store.write() as connection:
+            await new_server.check_image(connection, image_id or None, server.flavor, server.project_id)
+        await cloud.conductor.rescue(server.id, image_id, caller(request))
+        password = wish.admin_pass or base64.b32encode(cloud.random(10)).decode()
+        return answer({"adminPass": password})
+
     async def lock(_request: web.Request, server: Server, body: _Lock | None) -> web.Response:
         reason = body.locked_reason if body is not None else None
         async with cloud.store.write() as connection:
@@ -171,7 +185,7 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
         return web.Response(status=202)
 
     async def delete(request: web.Request, server: Server, _body: object) -> web.Response:
-        await remove(cloud, server, caller(request))
+        await cloud.conductor.delete(server.id, caller(request))
         return web.Response(status=202)
 
     return {
@@ -181,6 +195,8 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
         "unpause": plain("unpause"),
         "reboot": reboot,
         "rebuild": rebuild,
+        "rescue": rescue,
+        "unrescue": plain("unrescue"),
         "os-getConsoleOutput": console,
         "resize": resize,
         "confirmResize": confirm_resize,

@@ -13,7 +13,17 @@ _UPDATED = "2013-07-23T11:33:21Z"
 
 PATHS = frozenset(
     f"/{path}{slash}"
-    for path in ("identity", "identity/v3", "compute", "compute/v2.1", "image", "network", "placement")
+    for path in (
+        "identity",
+        "identity/v3",
+        "compute",
+        "compute/v2.1",
+        "image",
+        "network",
+        "placement",
+        "volume",
+        "volume/v3",
+    )
     for slash in ("", "/")
 ) | {"/image/versions"}
 

@@ -60,6 +60,7 @@ def detail(
     *,
     ports: Sequence[Any] = (),
     network_names: Mapping[str, str] | None = None,
+    volumes: Sequence[Any] = (),
     is_admin: bool = False,
 ) -> dict[str, Any]:
     """A server in full."""
@@ -93,7 +94,7 @@ def detail(
         "OS-EXT-STS:task_state": server.task_state.value if server.task_state else None,
         "OS-EXT-STS:vm_state": server.vm_state.value,
         "OS-EXT-STS:power_state": int(server.power_state),
-        "os-extended-volumes:volumes_attached": [],
+        "os-extended-volumes:volumes_attached": [_volume(row, version) for row in volumes],
         "security_groups": [{"name": name} for name in server.security_groups],
     }
     if server.status in {"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE"}:
@@ -139,6 +140,12 @@ def _add_newer(document: dict[str, Any], server: Server, version: Version, is_ad
         document["locked_reason"] = server.locked_reason
     if version >= (2, 96):
         document["pinned_availability_zone"] = server.hints.get("availability_zone") or None
+
+
+def _volume(row: Any, version: Version) -> dict[str, Any]:
+    if version < (2, 3):
+        return {"id": row.volume_id}
+    return {"id": row.volume_id, "delete_on_termination": row.delete_on_termination}
 
 
 def _text(user_data: bytes | None) -> str | None:

@@ -6,7 +6,6 @@ its disk's layer over the image, and the drive with its metadata.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from collections.abc import Mapping
@@ -32,6 +31,7 @@ from spawner.images import ImageFiles
 from spawner.instance_document import instance_of
 from spawner.network.guest_networks import PortPlan
 from spawner.placement import DISK_GB, MEMORY_MB, VCPU, Inventory
+from spawner.qemu_img import qemu_img
 from spawner.store.servers import Server
 from spawner.store.tables import IMAGES, NETWORKS, RESCUES, SUBNETS
 
@@ -85,9 +85,11 @@ async def instance(connection: AsyncConnection, server: Server, volumes_in: Path
 
 async def images(connection: AsyncConnection, server: Server) -> tuple[Any, Any]:
     """A server's image, and the one that it is rescued with, or None. Raises NotFound."""
+    own = await _image(connection, server.image_id)
+    if not server.is_in_rescue:
+        return own, None
     query = select(RESCUES.c.image_id).where(RESCUES.c.server_id == server.id)
     rescue_id = (await connection.execute(query)).scalar()
-    own = await _image(connection, server.image_id)
     return own, await _image(connection, rescue_id) if rescue_id else None
 
 
@@ -213,17 +215,3 @@ def _config_drive(instance: Instance, directory: Path, bus: Bus) -> Disk:
     path.touch(0o600, exist_ok=False)
     path.write_bytes(builder.build(files, label="config-2"))
     return Disk(path, bus=bus, read_only=True)
-
-
-async def qemu_img(*arguments: str) -> None:
-    """Run qemu-img. Raises QemuFailed with its last words."""
-    process = await asyncio.create_subprocess_exec(
-        "qemu-img",
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    errors = (await process.communicate())[1]
-    if process.returncode:
-        raise QemuFailed("disk", f"could not make it (qemu-img exit status {process.returncode})", errors)

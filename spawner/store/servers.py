@@ -71,6 +71,13 @@ class Server:
     updated_at: float | None = None
 
     @property
+    def is_in_rescue(self) -> bool:
+        """Whether it boots, if it is started now, from its rescue image."""
+        if self.task_state in {TaskState.RESCUING, TaskState.UNRESCUING}:
+            return self.task_state is TaskState.RESCUING
+        return self.vm_state is VmState.RESCUED
+
+    @property
     def status(self) -> str:
         """The word that the API shows."""
         return status(self.vm_state, self.task_state)

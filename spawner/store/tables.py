@@ -405,6 +405,8 @@ DEVICE_SLOTS = Table(
     # A volume's or a port's id.
     Column("owner_id", String(36), nullable=False),
     Column("tag", String(64), nullable=False, default=""),
+    # A port that was there before the server outlives it; one that was made for it does not.
+    Column("was_there_before", Boolean, nullable=False, default=False),
     UniqueConstraint("server_id", "owner_id"),
 )
 

@@ -23,7 +23,7 @@ from metadata_server.listener import Listener, Mode
 from metadata_server.passwords import DirectoryPasswords
 from spawner.compute import guest_plan
 from spawner.compute.guest_commands import CommandChannel
-from spawner.compute.guest_plan import GuestFiles, GuestPlan, qemu_img
+from spawner.compute.guest_plan import GuestFiles, GuestPlan
 from spawner.compute.node import CommandAnswer, Console, OnEnd, OnReport
 from spawner.compute.qemu import guest_record, hotplug, run_directory
 from spawner.compute.qemu.accelerator import Accelerator
@@ -31,17 +31,17 @@ from spawner.compute.qemu.console import read_record
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import unprivileged
 from spawner.compute.qemu.vm import Keeping, Vm
-from spawner.devices import NicDevice, VolumeDevice
+from spawner.devices import VOLUME_FILES, NicDevice, VolumeDevice
 from spawner.errors import HostInUse, QemuFailed, SpawnerError
 from spawner.images import ImageFiles
 from spawner.network.backend import Backend
 from spawner.network.guest_networks import GuestNetworks, UserNetworks, netdev_arguments
 from spawner.placement import Inventory
+from spawner.qemu_img import qemu_img
 from spawner.states import PowerState
 from spawner.store import events, servers
 from spawner.store.engine import Store
 from spawner.store.servers import Server
-from spawner.volumes import VOLUMES
 
 LOG = logging.getLogger(__name__)
 QEMU = "qemu-system-x86_64"
@@ -90,7 +90,7 @@ class QemuNode:
         self._store = store
         self._accelerator = accelerator
         self._networks: GuestNetworks = UserNetworks(backend)
-        self._volumes = directory.parent / VOLUMES
+        self._volumes = directory.parent / VOLUME_FILES
         self._running: dict[str, _Running] = {}
         self._asked: dict[str, deque[AccessRecord]] = {}
         self.on_report: OnReport | None = None

@@ -44,8 +44,8 @@ async def _port(store: Store, number: int) -> str:
 async def test_the_first_card_is_where_guests_expect_it_and_slots_are_kept(store: Store) -> None:
     first, second = await _port(store, 1), await _port(store, 2)
     async with store.write() as connection:
-        await devices.plug_first(connection, "server-1")
-        await devices.plug_first(connection, "server-1")  # safe to repeat
+        await devices.plug_ports(connection, "server-1")
+        await devices.plug_ports(connection, "server-1")  # safe to repeat
         found = (await devices.of_server(connection, "server-1", Path("/v"))).nics
         assert [(nic.port_id, nic.slot) for nic in found] == [(first, 3), (second, 8)]
         assert await devices.plug(connection, "server-1", second) == 8

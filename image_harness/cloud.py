@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ from aiohttp import web
 from sqlalchemy import insert, select
 
 from image_harness import images, store
+from image_harness.guest_shell import overlay
 from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
 from spawner.compute.fake_node import FakeNode
@@ -111,11 +113,15 @@ async def offer(cloud: Cloud, image: store.Image) -> None:
         project = (await connection.execute(select(PROJECTS.c.id).order_by(PROJECTS.c.created_at))).scalar()
     if known is not None:
         return
-    # A server stays up until it is stopped; an image booted for a test powers off when its agent is done.
+    with tempfile.TemporaryDirectory(prefix="gt") as directory:
+        # A server stays up until it is stopped; an image booted for a test powers off when its agent is done.
+        await _offer(cloud, await asyncio.to_thread(overlay.with_server, image, Path(directory)), project)
+
+
+async def _offer(cloud: Cloud, image: store.Image, project: str | None) -> None:
     properties = dict(image.manifest.properties)
     if image.kernel is not None:
-        cmdline = f"{image.manifest.cmdline} guestling.keep=1"
-        properties |= {"os_command_line": cmdline, "os_distro": image.manifest.suite}
+        properties |= {"os_command_line": image.manifest.cmdline, "os_distro": image.manifest.suite}
     for word, kind, path in (("kernel_id", "aki", image.kernel), ("ramdisk_id", "ari", image.initrd)):
         if path is not None:
             name = f"{image.name}-{word.removesuffix('_id')}"

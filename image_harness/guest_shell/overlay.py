@@ -13,6 +13,8 @@ SERVE = Path(__file__).parent / "serve"
 UNIT = Path(__file__).parent / "guestling-harness.service"
 # What /init of an initramfs guest starts after the agent, when told to list what changed.
 AFTER_THE_AGENT = "usr/share/guestling/tree"
+# What it starts and does not wait for, when told to take commands.
+BESIDE_THE_CONSOLE = "usr/lib/guestling/serve"
 _UNITS = "/usr/lib/systemd/system"
 
 
@@ -39,9 +41,26 @@ def takes_commands(image: store.Image) -> bool:
     return image.disk_format == "raw" and root_view.is_ext(image.disk)
 
 
-def _initrd(initrd: Path, own: Path) -> Path:
+def with_server(image: store.Image, where: Path) -> store.Image:
+    """The image for a server of a cloud: it stays up, and answers beside its console. Raises HarnessError.
+
+    A disk from elsewhere stays as it is.
+    """
+    if image.kernel is None or not takes_commands(image):
+        return image
+    if image.disk is None and image.initrd is not None:
+        cmdline = f"{image.manifest.cmdline} guestling.keep=1 guestling.exec=1"
+        return dataclasses.replace(
+            image,
+            initrd=_initrd(image.initrd, where / f"{image.manifest.digest}.server.cpio", BESIDE_THE_CONSOLE),
+            manifest=dataclasses.replace(image.manifest, cmdline=cmdline),
+        )
+    return with_shell(image, where)
+
+
+def _initrd(initrd: Path, own: Path, place: str = AFTER_THE_AGENT) -> Path:
     """One more archive behind the others: the kernel unpacks all, later files win."""
-    added = cpio.archive([cpio.file(AFTER_THE_AGENT, SERVE.read_bytes(), 0o755)])
+    added = cpio.archive([cpio.file(place, SERVE.read_bytes(), 0o755)])
     own.write_bytes(initrd.read_bytes() + added)
     return own
 

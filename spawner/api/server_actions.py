@@ -10,12 +10,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from aiohttp import web
 
-from spawner import networks
 from spawner.api import new_server, views
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import MICROVERSION, answer, caller, wrong_field
-from spawner.conductor import Caller
 from spawner.snapshots import snapshot
 from spawner.store import servers
 from spawner.store.servers import Server

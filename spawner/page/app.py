@@ -15,7 +15,7 @@ from sqlalchemy import or_, select
 
 from spawner import identity as people
 from spawner import networks
-from spawner.api import microversion, new_server, server_actions, views
+from spawner.api import microversion, new_server, views
 from spawner.api.cloud import Cloud
 from spawner.api.compute_servers import Servers
 from spawner.api.faults import Fault, fault_of
@@ -280,7 +280,7 @@ class _Page:
         return self._show(request, "delete.html", server=await self._server(request))
 
     async def delete(self, request: web.Request) -> web.Response:
-        await server_actions.remove(self._cloud, await self._server(request), caller(request))
+        await self._cloud.conductor.delete((await self._server(request)).id, caller(request))
         return web.Response(status=303, headers={"Location": f"{PREFIX}/servers"})
 
     # --- launching --------------------------------------------------------------------------------------

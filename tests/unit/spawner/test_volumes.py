@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Table, select
 
 from spawner import volumes
 from spawner.api.cloud import Cloud
@@ -51,9 +52,9 @@ class Place:
         assert await self.status(volume_id) == "available"
         return volume_id
 
-    async def rows(self, table: object) -> list[object]:
+    async def rows(self, table: Table) -> list[Any]:
         async with self.cloud.store.read() as connection:
-            return list((await connection.execute(select(table))).all())  # type: ignore[call-overload]  # any table
+            return list((await connection.execute(select(table))).all())
 
 
 async def _open(directory: Path, node: FakeNode) -> Cloud:
@@ -154,7 +155,7 @@ async def test_with_its_server_a_volume_is_free_or_goes_too(place: Place) -> Non
     await place.cloud.conductor.delete("server-1", _caller())
     await place.cloud.conductor.settled()
     assert await place.status(kept) == "available"
-    assert [row.id for row in await place.rows(ROWS)] == [kept]  # type: ignore[attr-defined]  # rows
+    assert [row.id for row in await place.rows(ROWS)] == [kept]
     assert not (place.directory / "volumes" / gone).exists()
     assert await place.rows(VOLUME_ATTACHMENTS) == await place.rows(DEVICE_SLOTS) == []
 
@@ -233,11 +234,11 @@ async def test_a_port_that_was_there_before_outlives_its_server(place: Place) ->
     with pytest.raises(Conflict, match="still in use"):
         await place.cloud.ports.attach_port(place.server, "port-1", _caller())
     await place.cloud.ports.detach(place.server, "port-1", _caller())
-    rows = {row.id: row for row in await place.rows(PORTS)}  # type: ignore[attr-defined]  # rows
+    rows = {row.id: row for row in await place.rows(PORTS)}
     assert (rows["port-1"].device_id, rows["port-1"].status) == ("", "DOWN")
     await place.cloud.conductor.delete("server-1", _caller())
     await place.cloud.conductor.settled()
-    rows = {row.id: row for row in await place.rows(PORTS)}  # type: ignore[attr-defined]  # rows
+    rows = {row.id: row for row in await place.rows(PORTS)}
     assert sorted(rows) == ["port-1", "port-2"]
     assert rows["port-2"].device_id == ""
     assert await place.rows(DEVICE_SLOTS) == []
@@ -248,7 +249,7 @@ async def test_a_card_that_cannot_be_plugged_in_leaves_nothing(place: Place) -> 
     place.node.fail_plug = "no"
     with pytest.raises(SpawnerError, match="no"):
         await place.cloud.ports.attach_network(place.server, network, [], _caller())
-    assert sorted(row.id for row in await place.rows(PORTS)) == ["port-1", "port-2"]  # type: ignore[attr-defined]  # rows
+    assert sorted(row.id for row in await place.rows(PORTS)) == ["port-1", "port-2"]
     assert await place.rows(DEVICE_SLOTS) == await place.rows(ADDRESSES) == []
 
 

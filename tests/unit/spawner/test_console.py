@@ -69,12 +69,14 @@ def test_sp_06_another_process_reads_the_record_while_it_is_written(tmp_path: Pa
         assert writer.stdout is not None
         writer.stdout.readline()
         seen = 0
-        for _ in range(2000):
-            record, _total = read_record(tmp_path)
-            numbers = [int(line) for line in record.split(b"\n") if line.isdigit() and len(line) == 9]
-            assert numbers == sorted(set(numbers))
-            seen = max(seen, *numbers, 0)
-        writer.kill()
+        try:
+            for _ in range(2000):
+                record, _total = read_record(tmp_path)
+                numbers = [int(line) for line in record.split(b"\n") if line.isdigit() and len(line) == 9]
+                assert numbers == sorted(set(numbers))
+                seen = max(seen, *numbers, 0)
+        finally:
+            writer.kill()
     assert seen > 1000
 
 

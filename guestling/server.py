@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guestling import output
+from guestling import output, server_access
 
 if TYPE_CHECKING:
     from spawner.client import Client
@@ -27,11 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_parser("list", help="list servers")
     for name, text in (
         ("show", "show one server"),
-        ("console", "print what its console said"),
         ("stop", "switch it off"),
         ("start", "switch it on"),
     ):
         what.add_parser(name, help=text).add_argument("server", metavar="SERVER")
+    console = what.add_parser("console", help="print what its console said")
+    console.add_argument("server", metavar="SERVER")
+    how = console.add_mutually_exclusive_group()
+    how.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
+    how.add_argument("--attach", action="store_true", help="type on it too; Ctrl-] ends")
+    execute = what.add_parser("exec", help="carry out a command in its guest, as root")
+    execute.add_argument("server", metavar="SERVER")
+    execute.add_argument("command", metavar="COMMAND", help="a command line of /bin/sh")
+    execute.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS")
     delete = what.add_parser("delete", help="delete servers")
     delete.add_argument("server", metavar="SERVER", nargs="+")
     delete.add_argument("--wait", action="store_true", help="return when they are gone")
@@ -192,6 +200,10 @@ def _delete(client: Client, arguments: argparse.Namespace) -> int:
 
 def _console(client: Client, arguments: argparse.Namespace) -> int:
     """Guest output is hostile text: control characters are shown, not carried out."""
+    if arguments.attach:
+        return server_access.attach(client, arguments)
+    if arguments.follow:
+        return server_access.follow(client, arguments)
     server = client.server(arguments.server)
     body: dict[str, Any] = {"os-getConsoleOutput": {}}
     text = client.call("POST", f"/compute/v2.1/servers/{server['id']}/action", body)["output"]
@@ -273,6 +285,7 @@ _DO: dict[str, Callable[[Client, argparse.Namespace], int]] = {
     "show": _show,
     "delete": _delete,
     "console": _console,
+    "exec": server_access.execute,
     "start": _action({"os-start": None}),
     "stop": _action({"os-stop": None}),
     "reboot": _reboot,

@@ -75,6 +75,7 @@ async def serve(
         await _until_signal()
     finally:
         await runner.cleanup()
+        await cloud.volumes.close()
         await cloud.conductor.close()
         if isinstance(node, QemuNode):
             await node.close()

@@ -110,6 +110,21 @@ class Client:
             raise Refused(answer.status, _words(document))
         return document, answer.headers
 
+    def stream(self, path: str) -> Iterator[bytes]:
+        """What a path says, as it comes, over a connection of its own. Raises Unreachable, Refused."""
+        connection = http.client.HTTPConnection(self._host, self._port)
+        try:
+            connection.request("GET", path, headers={"X-Auth-Token": self._token})
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                raise Refused(answer.status, _words(json.loads(answer.read())))
+            while chunk := answer.read1(65536):
+                yield chunk
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(self._url, error) from error
+        finally:
+            connection.close()
+
     # --- names ------------------------------------------------------------------------------------------
 
     def find(self, what: str, path: str, key: str, name: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from spawner.api import (
     compute_misc,
     compute_servers,
     faults,
+    guest_access,
     identity,
     image,
     interfaces,
@@ -61,6 +62,7 @@ def make_app(cloud: Cloud, lint: Lint = nothing) -> web.Application:
         network,
         placement,
         interfaces,
+        guest_access,
         volume,
         volume_attachments,
     ):

@@ -1,0 +1,95 @@
+"""Into a server's guest: `guestling server exec`, and its console followed or attached to.
+
+Guest output is hostile text: on a terminal control characters are shown, not carried out, except when
+somebody attaches to the console, whose programs draw with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, TextIO
+
+from guestling import output
+
+if TYPE_CHECKING:
+    from spawner.client import Client
+
+DETACH = b"\x1d"
+"""Ctrl-] as in telnet and virsh."""
+TYPED_BYTES = 1024
+
+
+def execute(client: Client, arguments: argparse.Namespace) -> int:
+    """The exit status of the command in the guest."""
+    server = client.server(arguments.server)
+    body = {"command": arguments.command, "timeout": arguments.timeout}
+    done = client.call("POST", f"/compute/v2.1/servers/{server['id']}/x-exec", body)
+    stdout, stderr = base64.b64decode(done["stdout"]), base64.b64decode(done["stderr"])
+    if arguments.format == "json":
+        texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
+        output.print_json({"status": done["status"], **texts, "cut": done["cut"]})
+    else:
+        _show(stdout, sys.stdout)
+        _show(stderr, sys.stderr)
+        if done["cut"]:
+            output.complain("the output was longer than a guest sends: its end is missing")
+    return int(done["status"])
+
+
+def follow(client: Client, arguments: argparse.Namespace) -> int:
+    """Print the console until the guest ends or Ctrl-C."""
+    server = client.server(arguments.server)
+    try:
+        for chunk in client.stream(f"/compute/v2.1/servers/{server['id']}/x-console"):
+            _show(chunk, sys.stdout)
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def attach(client: Client, arguments: argparse.Namespace) -> int:
+    """The console with this terminal as its keyboard and screen, until Ctrl-] or the guest ends."""
+    if not sys.stdin.isatty():
+        output.complain("console --attach: standard input is no terminal. Use --follow to read only")
+        return 2
+    import termios
+    import tty
+
+    server = client.server(arguments.server)
+    path = f"/compute/v2.1/servers/{server['id']}/x-console"
+    output.complain(f"attached to {server['name']}; Ctrl-] ends it")
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setraw(sys.stdin)
+        reader = threading.Thread(target=_draw, args=(client, path), daemon=True)
+        reader.start()
+        while reader.is_alive():
+            typed = os.read(sys.stdin.fileno(), TYPED_BYTES)
+            if not typed or DETACH in typed:
+                break
+            client.call("POST", path, {"data": base64.b64encode(typed).decode()})
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+    print()
+    return 0
+
+
+def _draw(client: Client, path: str) -> None:
+    for chunk in client.stream(path):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+
+
+def _show(chunk: bytes, target: TextIO) -> None:
+    """Bytes as they are into a pipe or file; escaped on a terminal."""
+    from spawner.compute.qemu.console import printable
+
+    if target.isatty():
+        target.write(printable(chunk))
+    else:
+        target.buffer.write(chunk)
+    target.flush()

@@ -1,0 +1,60 @@
+"""`guestling server exec` and `console --follow` as their user runs them, against a cloud of fake hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from sqlalchemy import select
+
+from spawner.api.cloud import Cloud
+from spawner.conductor import Caller
+from spawner.store.servers import Flavor, Server
+from spawner.store.tables import PROJECTS
+
+SERVER = "11111111-2222-4333-8444-555555555555"
+
+
+async def _server(cloud: Cloud) -> None:
+    async with cloud.store.read() as connection:
+        project = str((await connection.execute(select(PROJECTS.c.id))).scalar_one())
+    flavor = Flavor("1", "m1.nano", vcpus=1, ram_mib=64, disk_gib=0)
+    server = Server(SERVER, "web-1", "web-1", project, "user-1", flavor, created_at=1.0)
+    await cloud.conductor.create(server, Caller(project, "user-1", "req-create"))
+    await cloud.conductor.settled()
+
+
+async def _guestling(clouds: Path, *words: str) -> asyncio.subprocess.Process:
+    guestling = Path(sys.executable).with_name("guestling")
+    return await asyncio.create_subprocess_exec(
+        str(guestling), "server", "--clouds", str(clouds), *words,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NO_COLOR": "1"},
+    )  # fmt: skip
+
+
+async def test_a_command_in_a_guest_and_its_console(cloud: Cloud, tmp_path: Path) -> None:
+    await _server(cloud)
+    clouds = tmp_path / "clouds.yaml"
+    done = await _guestling(clouds, "exec", "web-1", "echo $HOME; exit 3")
+    stdout, _stderr = await done.communicate()
+    assert (done.returncode, stdout) == (0, b"echo $HOME; exit 3\n")  # the fake guest says what it was told
+
+    following = await _guestling(clouds, "console", "web-1", "--follow")
+    assert following.stdout is not None
+    assert await asyncio.wait_for(following.stdout.readline(), 30) == f"fake console of {SERVER}\n".encode()
+    following.terminate()
+    await following.communicate()
+
+    attached = await _guestling(clouds, "console", "web-1", "--attach")
+    _stdout, stderr = await attached.communicate()
+    assert (attached.returncode, b"standard input is no terminal" in stderr) == (2, True)
+
+    await cloud.conductor.act(SERVER, "stop", Caller("p", "u", "req-stop"))
+    await cloud.conductor.settled()
+    for words in (("exec", "web-1", "true"), ("console", "web-1", "--follow")):
+        refused = await _guestling(clouds, *words)
+        _stdout, stderr = await refused.communicate()
+        assert (refused.returncode, b"does not run" in stderr) == (1, True), stderr

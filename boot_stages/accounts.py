@@ -5,7 +5,18 @@ Source: guest-agent.md 3.3 (users_groups); D11, D25.
 
 from __future__ import annotations
 
-from boot_stages.schema import BOOL, TEXT, Fault, Keys, Kind, Undecodable, key, with_schema, wrong
+from boot_stages.schema import (
+    BOOL,
+    TEXT,
+    Fault,
+    Keys,
+    Kind,
+    Undecodable,
+    deprecated,
+    key,
+    with_schema,
+    wrong,
+)
 from boot_stages.value import Secret, Value
 
 TYPE_CHECKING = False
@@ -70,7 +81,7 @@ def _read_uid(value: object, _path: str, _faults: list[Fault]) -> str:
 
 _STRINGS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 WORD = Kind({"type": "string"}, _read_word)
-UID = Kind({"oneOf": [{"type": "integer"}, {"type": "string"}]}, _read_uid)
+UID = Kind({"oneOf": [{"type": "integer"}, deprecated({"type": "string"}, "Write a number.")]}, _read_uid)
 SECRET = Kind({"type": "string"}, _read_secret)
 NAMES = Kind(
     {
@@ -97,7 +108,7 @@ RULES = Kind(
         "oneOf": [
             {"type": ["string", "null"]},
             {"type": "array", "items": {"type": ["string", "null"]}},
-            {"type": "boolean"},
+            deprecated({"type": "boolean"}, "Write null instead of false."),
         ]
     },
     _read_rules,

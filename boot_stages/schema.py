@@ -212,6 +212,11 @@ def with_schema(kind: Kind[T], schema: Schema) -> Kind[T]:
     return Kind(schema, kind.read)
 
 
+def deprecated(schema: Schema, instead: str) -> Schema:
+    """A schema that still takes a value, and says what to write instead."""
+    return {**schema, "deprecated": True, "deprecated_description": instead}
+
+
 def record(keys: type[K], **limits: Any) -> Kind[K]:
     """A map with the keys of `keys`. The schema refuses unknown names unless `additionalProperties`."""
 

@@ -119,7 +119,9 @@ class _TooLong(Exception):
 def _rendered(body: str, variables: Mapping[str, object]) -> tuple[str, list[str]]:
     missing: list[str] = []
     environment = _environment(missing.append)
-    text = environment.from_string(body).render(dict(variables))
+    # As cloud-init has it: a last newline stays, also behind a block, which eats the one after it.
+    end = "\n" if body.endswith("\n") else ""
+    text = environment.from_string(body).render(dict(variables)) + end
     return text, list(dict.fromkeys(missing))
 
 
@@ -144,7 +146,6 @@ def _environment(miss: Callable[[str], None]) -> Environment:
     return SandboxedEnvironment(
         undefined=Missing,
         trim_blocks=True,
-        keep_trailing_newline=True,
         extensions=["jinja2.ext.do"],
     )
 

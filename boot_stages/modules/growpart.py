@@ -8,7 +8,7 @@ from boot_stages.actions import WARN, Remove, RunCommand, note, warn
 from boot_stages.disks import mount_at, partition_of
 from boot_stages.errors import ModuleFailed
 from boot_stages.module import Module
-from boot_stages.schema import BOOL, TEXT, Keys, Kind, key, list_of, record
+from boot_stages.schema import BOOL, TEXT, Keys, Kind, deprecated, key, list_of, record
 from boot_stages.value import Secret
 
 TYPE_CHECKING = False
@@ -23,7 +23,13 @@ TOOLS = ("growpart", "gpart")
 # growpart makes its temporary files where nobody else can write, and says its words in English.
 ENVIRONMENT = (("LANG", "C"), ("TMPDIR", "/run"))
 MODE: Kind[str] = Kind(
-    {"oneOf": [{"enum": ["auto", "growpart", "gpart", "off"]}, {"enum": [False]}]}, TEXT.read
+    {
+        "oneOf": [
+            {"enum": ["auto", "growpart", "gpart", "off"]},
+            deprecated({"enum": [False]}, "Write 'off', in quotes."),
+        ]
+    },
+    TEXT.read,
 )
 
 

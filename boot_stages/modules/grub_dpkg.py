@@ -8,7 +8,7 @@ from __future__ import annotations
 from boot_stages.actions import RunCommand, note
 from boot_stages.disks import mount_at, partition_of
 from boot_stages.module import Module
-from boot_stages.schema import BOOL, TEXT, Keys, Kind, key, record
+from boot_stages.schema import BOOL, TEXT, Keys, Kind, deprecated, key, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from boot_stages.actions import Action
     from boot_stages.facts import Facts
 
-_EMPTY: Kind[bool] = Kind({"oneOf": [{"type": "boolean"}, {"type": "string"}]}, BOOL.read)
+_EMPTY: Kind[bool] = Kind(
+    {"oneOf": [{"type": "boolean"}, deprecated({"type": "string"}, "Write true or false.")]}, BOOL.read
+)
 
 
 class GrubKeys(Keys):

@@ -5,7 +5,7 @@ Source: guest-agent.md 3.3.
 
 from __future__ import annotations
 
-from boot_stages.actions import Remove, RunCommand, WriteFile, warn
+from boot_stages.actions import Remove, RunCommand, WriteFile, note, warn
 from boot_stages.module import Module
 from boot_stages.schema import Keys, key, list_of, one_of, record
 
@@ -56,14 +56,16 @@ class Config(Keys):
 def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     """The rule, where it is wanted and can work; no rule, where it is not."""
     wanted = "hotplug" in config.updates.network.when
-    is_supported = facts.cloud.name in SUPPORTED and facts.which("udevadm") is not None
+    if facts.which("udevadm") is None:
+        return (note("udevadm is not installed: there is nobody to tell of devices"),)
+    is_supported = facts.cloud.name in SUPPORTED
     if wanted and is_supported:
         rule = RULE.encode()
         return () if facts.read_bytes(RULE_FILE) == rule else (WriteFile(RULE_FILE, rule), RELOAD)
     remove: tuple[Action, ...] = (Remove(RULE_FILE), RELOAD) if facts.exists(RULE_FILE) else ()
     if not wanted:
         return remove
-    text = f"hotplug is asked for, and the source {facts.cloud.name} or this guest does not support it"
+    text = f"hotplug is asked for, and the source {facts.cloud.name} does not support it"
     return (*remove, warn(f"updates.network.when: {text}"))
 
 

@@ -5,7 +5,7 @@ Whoever owns the console can then tell this guest from an impostor. Source: gues
 
 from __future__ import annotations
 
-from boot_stages.actions import WARN, Console, RunCommand
+from boot_stages.actions import IGNORE, Console, RunCommand
 from boot_stages.module import Module
 from boot_stages.schema import BOOL, TEXT, Keys, key, list_of, record
 
@@ -52,7 +52,8 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
             f"-----END SSH HOST KEY FINGERPRINTS-----\n{RULER}\n"
         )
         argv = ("logger", "-p", "user.info", "-t", "cloud-init")
-        actions.append(RunCommand(argv, stdin=text.encode(), optional=True, on_failure=WARN))
+        # A guest without a system log has shown them on the console all the same.
+        actions.append(RunCommand(argv, stdin=text.encode(), optional=True, on_failure=IGNORE))
     if shown:
         lines = "".join(f"{line}\n" for line in shown)
         actions.append(

@@ -7,7 +7,7 @@ import re
 from boot_stages.actions import ChangePower, note, warn
 from boot_stages.errors import ModuleFailed
 from boot_stages.module import Module
-from boot_stages.schema import TEXT, Keys, Kind, key, record, with_schema
+from boot_stages.schema import TEXT, Keys, Kind, deprecated, key, record, with_schema
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ class PowerKeys(Keys):
             {
                 "oneOf": [
                     {"type": "integer", "minimum": 0},
-                    {"type": "string", "pattern": r"^\+?[0-9]+$"},
+                    deprecated(
+                        {"type": "string", "pattern": r"^\+?[0-9]+$"}, "Write 'now' or a number of minutes."
+                    ),
                     {"enum": ["now"]},
                 ]
             },

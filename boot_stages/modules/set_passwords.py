@@ -20,6 +20,7 @@ from boot_stages.schema import (
     Fault,
     Keys,
     Kind,
+    deprecated,
     key,
     list_of,
     record,
@@ -128,7 +129,10 @@ class Config(Keys):
 
     ssh_pwauth: str = key(
         "Whether SSH takes passwords: true, false, or unchanged.",
-        Kind({"oneOf": [{"type": "boolean"}, {"type": "string"}]}, TEXT.read),
+        Kind(
+            {"oneOf": [{"type": "boolean"}, deprecated({"type": "string"}, "Write true or false.")]},
+            TEXT.read,
+        ),
         default="unchanged",
     )
     chpasswd: ChpasswdKeys = key("Passwords of users.", record(ChpasswdKeys), default=ChpasswdKeys())

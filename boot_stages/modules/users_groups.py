@@ -206,7 +206,7 @@ class _Plan:
             self.add(self._tools.set_password(user.name, user.hashed_passwd, hashed=True))
         if user.lock_passwd:
             locked = self._tools.lock(user.name)
-            if is_new or not (self._facts.shadow_field(user.name) or "").startswith(("!", "*")):
+            if is_new or not (self._facts.shadow_field(user.name) or "").startswith("!"):
                 self.add(locked)
             return
         given = any(
@@ -262,6 +262,9 @@ class _Plan:
         if user.redirects and not self._default:
             text = f"Ignoring ssh_redirect_user for {user.name}: there is no default user to send logins to"
             self.add(warn(f"{text}. Write 'users: [default, ...]'"))
+        elif user.redirects and not self._facts.cloud.public_keys:
+            text = f"Unable to disable SSH logins for {user.name} given ssh_redirect_user: {self._default}"
+            self.add(warn(f"{text}. The cloud gives no public keys"))
         elif user.redirects:
             self.add(*redirected(user.name, home, self._default, self._facts))
 

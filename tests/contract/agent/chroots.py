@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 import subprocess
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,11 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 CACHE = ROOT / ".cache" / "differential"
-PACKAGES = "cloud-init,python3-yaml,iproute2,ifupdown,sudo,openssh-server,procps,locales"
+# cloud-init, and what its modules serve.
+PACKAGES = (
+    "cloud-init,python3-yaml,iproute2,ifupdown,sudo,openssh-server,procps,locales,"
+    "ca-certificates,chrony,cloud-guest-utils,console-setup,e2fsprogs,fdisk,gdisk,rsyslog"
+)
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 STAGES = ("init --local", "init", "modules --mode=config", "modules --mode=final")
 LAUNCHER = """\
@@ -39,6 +44,10 @@ for words in "init --local" init "modules --mode=config" "modules --mode=final" 
         </dev/null >"{copy}/out.${{words%% *}}" 2>>{copy}/errors
     echo "$words: $?" >>{copy}/codes
 done
+# What power_state has put off until the agent has ended.
+if grep -q '^power_state:' {copy}/root/var/lib/cloud/seed/nocloud/user-data; then
+    for _ in $(seq 100); do [ -e {copy}/root/opt/powered ] && break; sleep 0.1; done
+fi
 """
 
 
@@ -68,23 +77,23 @@ def base(suite: str) -> Path:
     if os.geteuid() != 0:
         pytest.skip("the differential test needs root (chroot, namespaces, overlay)")
     CACHE.mkdir(parents=True, exist_ok=True)
-    place = CACHE / f"{suite}-root"
+    name = f"{suite}-{zlib.crc32(PACKAGES.encode()):08x}"
+    place = CACHE / f"{name}-root"
     # Test processes that run side by side make it once.
     with (CACHE / f"{suite}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not place.exists():
-            _make(suite, place)
+            _make(suite, CACHE / f"{name}.tar", place)
     return place
 
 
-def _make(suite: str, place: Path) -> None:
-    archive = CACHE / f"{suite}.tar"
+def _make(suite: str, archive: Path, place: Path) -> None:
     if not archive.exists():
         if shutil.which("mmdebstrap") is None:
             pytest.skip(
                 "mmdebstrap is not installed, and no Debian with cloud-init is in .cache/differential"
             )
-        partial = CACHE / f"{suite}.partial.tar"
+        partial = archive.with_suffix(".partial.tar")
         argv = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", suite, str(partial)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=900)
         if done.returncode:
@@ -93,7 +102,7 @@ def _make(suite: str, place: Path) -> None:
                 f"Debian {suite} cannot be had here: {(done.stderr.strip().splitlines() or ['?'])[-1]}"
             )
         partial.rename(archive)
-    unpacked = CACHE / f"{suite}-root.partial"
+    unpacked = place.with_suffix(".partial")
     shutil.rmtree(unpacked, ignore_errors=True)
     unpacked.mkdir()
     argv = ["tar", "-C", str(unpacked), "-xf", str(archive), "--exclude=./dev/*"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
 from tests.contract.agent import chroots
 from tests.contract.agent.chroots import Booted, Entry
@@ -22,7 +23,7 @@ CASES = ROOT / "fixtures/differential"
 TABLE = ROOT / "docs/reference/differences.md"
 OURS = "/usr/local/bin/guestling-agent"
 META_DATA = b"instance-id: i-differential\nlocal-hostname: meta-name\n"
-# What Python, dpkg and the test itself leave; no part of what an agent does.
+# What Python, apt, dpkg and the test itself leave; no part of what an agent does.
 NOT_COMPARED = (
     "opt/guestling*",
     "usr/local/bin/guestling-agent",
@@ -38,6 +39,8 @@ NOT_COMPARED = (
     "tmp*",
     "var/tmp*",
     "var/cache*",
+    "var/log/apt/*",
+    "var/log/dpkg.log",
 )
 STAGE_KEYS = ("init-local", "init", "modules-config", "modules-final")
 
@@ -72,6 +75,9 @@ def _case(name: str, boots: dict[str, Both], directory: Path) -> Both:
     if name not in boots:
         lower = chroots.base("trixie")
         seed = {"meta-data": META_DATA, "user-data": (CASES / f"{name}.txt").read_bytes()}
+        vendor = CASES / f"{name}.vendor.txt"
+        if vendor.exists():
+            seed["vendor-data"] = vendor.read_bytes()
         boots[name] = Both(
             chroots.boot(lower, directory / "stock", "cloud-init", seed),
             chroots.boot(lower, directory / "ours", OURS, seed),
@@ -100,6 +106,8 @@ def _normalised(path: str, content: bytes) -> bytes:
         return b""
     if path.startswith("etc/ssh/ssh_host_"):
         return text.partition(" ")[0].encode() if path.endswith(".pub") else text[:40].encode()
+    if path.endswith("/cloud-config.txt"):
+        return json.dumps(yaml.safe_load(text), sort_keys=True, default=repr).encode()
     if path.endswith(".json") and text.startswith("{"):
         return json.dumps(_without_times(json.loads(text)), sort_keys=True).encode()
     text = re.sub(r"boundary=\"[^\"]*\"|^--=+[^\n]*$", "BOUNDARY", text, flags=re.MULTILINE)
@@ -116,7 +124,7 @@ def _without_times(value: Any) -> Any:
     return value
 
 
-CASE_NAMES = sorted(path.stem for path in CASES.glob("*.txt"))
+CASE_NAMES = sorted(path.stem for path in CASES.glob("*.txt") if "." not in path.stem)
 
 
 @pytest.mark.root

@@ -108,10 +108,8 @@ def _render(template: str, names: Mapping[str, object]) -> str:
 
     text = template.partition("\n")[2] if template.startswith("## template:") else template
     try:
-        environment = jinja2.Environment(
-            trim_blocks=True, keep_trailing_newline=True, extensions=["jinja2.ext.do"]
-        )
-        return environment.from_string(text).render(**names)
+        environment = jinja2.Environment(trim_blocks=True, extensions=["jinja2.ext.do"])
+        return environment.from_string(text).render(**names) + ("\n" if text.endswith("\n") else "")
     except jinja2.TemplateError as error:
         raise ValueError(str(error)) from error
 

@@ -32,8 +32,10 @@ def test_v1_keys_are_at_the_top_and_dashes_have_aliases() -> None:
     )
 
 
-def test_the_last_line_end_stays_and_blocks_leave_none() -> None:
-    assert rendered("a\n{% if true %}\nb\n{% endif %}\n") == "a\nb\n"
+def test_the_last_line_end_stays_also_behind_a_block_and_other_blocks_leave_none() -> None:
+    assert rendered("a\n{% if true %}\nb\n{% endif %}\nc\n") == "a\nb\nc\n"
+    # As cloud-init has it: `etc/resolv.conf` of its template ends so (tests/contract/agent).
+    assert rendered("a{% if true %} b{% endif %}\n") == "a b\n"
     assert rendered("a") == "a"
 
 
@@ -90,7 +92,7 @@ PAYLOADS = r"""
 {{ 1 / 0 }}
 {{ [] | first | upper | nonesuch }}
 {{ {'a': 1}['a'](1) }}
-{% raw %}
+{% raw %}x
 {{ 1 }}{{
 """.strip().splitlines()
 

@@ -13,7 +13,7 @@ from boot_stages.stages import DEFAULT_MODULES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from boot_stages.registry import Entry
     from boot_stages.schema import Key, Schema
@@ -23,9 +23,15 @@ INTRODUCTION = """\
 The built-in order; an image's cloud.cfg usually has its own lists. A module whose keys are not set is not
 even imported, where the table of `boot_stages/registry.py` says that a key activates it.
 
-"cases" are golden plans (fixtures/modules); "chroot" means that the plan was carried out by the real tools in
-Debian 12 and 13 and compared with what came of it (tests/contract/modules, fixtures/effects). The keys of
-every module are held against stock cloud-init's schema.
+How each is tested (tests/contract/modules, tests/contract/agent); the keys of every module are held against
+stock cloud-init's schema as well:
+
+- cases: golden plans (fixtures/modules), the distributions other than Debian by recorded commands.
+- chroot: the plan is carried out by the real tools in Debian 12 and 13, and all that has changed is in the
+  plan (fixtures/effects).
+- program: the program that the module serves takes what it wrote (fixtures/programs).
+- disk: real partitions, file systems, mounts and swap on loop devices (fixtures/disks).
+- side by side: stock cloud-init does the same in a copy of the same guest (fixtures/differential).
 """
 STAGES = {"cloud_init_modules": "network", "cloud_config_modules": "config", "cloud_final_modules": "final"}
 
@@ -40,7 +46,7 @@ def families_of(entry: Entry) -> str:
     return ", ".join(entry.families) or "all"
 
 
-def table(cases: dict[str, int], effects: frozenset[str]) -> str:
+def table(tested: Mapping[str, Sequence[str]]) -> str:
     """Every module in the order in which a boot runs them, with how it is tested."""
     rows = [
         "| Module | Stage | Frequency | Distributions | Keys | Tested by |",
@@ -48,14 +54,13 @@ def table(cases: dict[str, int], effects: frozenset[str]) -> str:
     ]
     by_name = {entry.name: entry for entry in MODULES}
     for names in DEFAULT_MODULES.values():
-        rows.extend(_row(by_name[name], cases.get(name, 0), name in effects) for name in names)
+        rows.extend(_row(by_name[name], ", ".join(tested.get(name, ()))) for name in names)
     return f"# Config modules\n\n{MADE}\n\n{INTRODUCTION}\n" + "\n".join(rows) + "\n"
 
 
-def _row(entry: Entry, cases: int, is_run: bool) -> str:
+def _row(entry: Entry, tested: str) -> str:
     name = entry.name if isinstance(entry, Later) else f"[{entry.name}](modules/{entry.name}.md)"
     keys = ", ".join(f"`{key}`" for key in entry.keys) or "-"
-    tested = f"{cases} cases" + (", chroot" if is_run else "")
     if isinstance(entry, Later):
         tested = "not supported: a warning says so"
     words = (name, stage_of(entry.name), entry.frequency, families_of(entry), keys, tested)
@@ -189,9 +194,9 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-def pages(cases: dict[str, int], effects: frozenset[str]) -> dict[str, str]:
-    """File name, seen from docs/reference, to content."""
-    made = {"modules.md": table(cases, effects)}
+def pages(tested: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """File name, seen from docs/reference, to content; `tested` says for each module how."""
+    made = {"modules.md": table(tested)}
     for entry in MODULES:
         if not isinstance(entry, Later):
             made[f"modules/{entry.name}.md"] = page(entry)

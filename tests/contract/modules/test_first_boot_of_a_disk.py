@@ -20,19 +20,7 @@ from tests.contract.modules.conftest import TOOLS, debian_root
 
 ROOT = Path(__file__).parents[3]
 MIB = 1024 * 1024
-USER_DATA = """\
-#cloud-config
-growpart: {mode: auto, devices: [/]}
-disk_setup:
-  DATA: {table_type: gpt, layout: [50, 50]}
-fs_setup:
-  - {filesystem: ext4, label: first, device: DATA, partition: 1}
-  - {filesystem: ext2, label: second, device: DATA, partition: 2}
-mounts:
-  - [DATAp1, /srv/first, ext4, "defaults,noatime"]
-  - [DATAp2, "/srv/the second"]
-swap: {filename: /var/swap, size: 16M}
-"""
+USER_DATA = ROOT / "fixtures" / "disks" / "first-boot.yaml"
 MODULES = ("growpart", "resizefs", "disk_setup", "mounts")
 AGENT = """\
 import sys
@@ -150,7 +138,7 @@ def booted(root_disk: Disk, data_disk: Disk, tmp_path_factory: pytest.TempPathFa
     subprocess.run(["mount", f"{root_disk.device}p1", str(place)], check=True)
     seed = place / "var/lib/cloud/seed/nocloud"
     seed.mkdir(parents=True)
-    (seed / "user-data").write_text(USER_DATA.replace("DATA", data_disk.device))
+    (seed / "user-data").write_text(USER_DATA.read_text().replace("DATA", data_disk.device))
     (place / "etc/cloud/cloud.cfg.d").mkdir(parents=True)
     (place / "etc/cloud/cloud.cfg.d/90.cfg").write_text("datasource_list: [NoCloud]\nusers: []\n")
     subprocess.run(["umount", str(place)], check=True)

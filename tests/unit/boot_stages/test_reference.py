@@ -10,7 +10,7 @@ import yaml
 from boot_stages.cloud_config_schema import schema
 from boot_stages.reference import pages, words_of
 from boot_stages.reference_examples import EXAMPLES
-from boot_stages.registry import BY_NAME, MODULES, Later
+from boot_stages.registry import BY_NAME, MODULES, Entry, Later
 from boot_stages.runner import plan_module
 from boot_stages.validate import deprecations_of, faults_of
 
@@ -38,7 +38,7 @@ FACTS: dict[str, dict[str, Any]] = {
 
 
 def test_pages_are_up_to_date() -> None:
-    made = pages(*counted(ROOT / "fixtures"))
+    made = pages(proofs_of(ROOT / "fixtures"))
     if os.environ.get("GUESTLING_GOLDEN") == "rewrite":
         for name, content in made.items():
             (REFERENCE / name).write_text(content)
@@ -47,13 +47,46 @@ def test_pages_are_up_to_date() -> None:
     assert {path.stem for path in (REFERENCE / "modules").glob("*.md")} == {each.name for each in SUPPORTED}
 
 
-def counted(fixtures: Path) -> tuple[dict[str, int], frozenset[str]]:
-    """How many golden cases each module has, and which modules the effect tests run."""
-    cases = {place.name: len(list(place.glob("*.json"))) for place in (fixtures / "modules").iterdir()}
-    keys: set[str] = set()
-    for path in (fixtures / "effects").glob("*.yaml"):
-        keys.update(yaml.safe_load(path.read_text()) or {})
-    return cases, frozenset(entry.name for entry in MODULES if keys.intersection(entry.keys))
+# Directory of fixtures to what a module is called whose keys stand in one of its cloud-configs.
+PROOFS = {
+    "effects/*.yaml": "chroot",
+    "programs/*.yaml": "program",
+    "disks/*.yaml": "disk",
+    "differential/*.txt": "side by side",
+}
+
+
+def proofs_of(fixtures: Path) -> dict[str, list[str]]:
+    """How each module is tested, by the fixtures that name its keys; one without keys runs in every boot."""
+    found: dict[str, list[str]] = {}
+    for entry in MODULES:
+        count = len(list((fixtures / "modules" / entry.name).glob("*.json")))
+        found[entry.name] = [f"{count} cases"]
+    for pattern, word in PROOFS.items():
+        keys = {key for path in fixtures.glob(pattern) for key in keys_of(path)}
+        for entry in MODULES:
+            whole_boots = word == "side by side" and not entry.keys
+            if keys.intersection(entry.keys) or whole_boots:
+                found[entry.name].append(word)
+    return found
+
+
+def keys_of(path: Path) -> set[str]:
+    """The keys of a cloud-config; of a document in parts, or of a script, none."""
+    text = path.read_text()
+    if path.suffix == ".txt" and not text.startswith("#cloud-config"):
+        return set()
+    return set(yaml.safe_load(text) or {})
+
+
+# snapd runs in no chroot.
+PLANS_ONLY = {"snap"}
+
+
+@pytest.mark.parametrize("entry", SUPPORTED, ids=lambda entry: entry.name)
+def test_every_module_is_proved_by_more_than_its_plans(entry: Entry) -> None:
+    words = proofs_of(ROOT / "fixtures")[entry.name]
+    assert (len(words) > 1) is (entry.name not in PLANS_ONLY), words
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guestling import image_bake, image_packages, image_seal, output
+from guestling import image_bake, image_build, image_packages, image_seal, output
 
 if TYPE_CHECKING:
     from image_harness.store import Image
@@ -17,8 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `guestling image`."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     build = actions.add_parser("build", help="build an image from Debian packages, or find it built")
-    build.add_argument("name", metavar="NAME", help="tiny")
-    build.add_argument("--refresh", action="store_true", help="fetch the packages anew, for security updates")
+    image_build.add_arguments(build)
     adding = actions.add_parser("add", help="put an image file from elsewhere into the store")
     adding.add_argument("file", type=Path, metavar="FILE", help="a disk: raw, qcow2, vmdk or vhd")
     adding.add_argument("--name", required=True, help="what it is asked for by")
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="what is in the store")
     show = actions.add_parser("show", help="packages, versions and checksums of one image")
     show.add_argument("name", metavar="NAME")
-    for each in (build, adding, deleting, listing, show):
+    for each in (adding, deleting, listing, show):
         output.add_format(each)
     image_seal.add_seal(actions.add_parser("seal", help="make, or prove, a root clean for a first boot"))
     image_seal.add_diff(actions.add_parser("diff", help="what differs between two roots"))
@@ -54,15 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 2 if isinstance(error, UnknownImage) else 1
 
 
-def _build(arguments: argparse.Namespace) -> int:
-    from image_harness import images
-
-    say = output.complain if arguments.format == "table" else lambda _: None
-    built = images.build(arguments.name, say, refresh=arguments.refresh)
-    _print({**_facts(built.image), "cached": built.cached}, arguments.format)
-    return 0
-
-
 def _add(arguments: argparse.Namespace) -> int:
     from image_harness import added
     from image_harness.errors import InvalidImage
@@ -81,7 +71,7 @@ def _add(arguments: argparse.Namespace) -> int:
     except InvalidImage as error:
         output.complain(error)
         return 2
-    _print({**_facts(built.image), "cached": built.cached}, arguments.format)
+    _print({**facts(built.image), "cached": built.cached}, arguments.format)
     return 0
 
 
@@ -102,12 +92,12 @@ def _print(facts: Mapping[str, object], form: str) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     from image_harness import store
 
-    found = [_facts(image) for image in store.images()]
+    found = [facts(image) for image in store.images()]
     if arguments.format == "json":
         output.print_json(found)
     else:
         columns = ("name", "digest", "suite", "kernel", "size_mb", "built")
-        output.print_rows(columns, [[facts[column] for column in columns] for facts in found])
+        output.print_rows(columns, [[each[column] for column in columns] for each in found])
     return 0
 
 
@@ -119,15 +109,15 @@ def _show(arguments: argparse.Namespace) -> int:
     image = images.show(arguments.name)
     packages = [asdict(package) for package in image.manifest.packages]
     if arguments.format == "json":
-        output.print_json({**_facts(image), "packages": packages})
+        output.print_json({**facts(image), "packages": packages})
     else:
-        output.print_pairs(_facts(image))
+        output.print_pairs(facts(image))
         print()
         output.print_rows(("package", "version", "sha256"), [list(package.values()) for package in packages])
     return 0
 
 
-def _facts(image: Image) -> dict[str, object]:
+def facts(image: Image) -> dict[str, object]:
     manifest = image.manifest
     return {
         "name": manifest.name, "digest": manifest.digest, "suite": manifest.suite, "kernel": manifest.kernel,
@@ -139,7 +129,7 @@ def _facts(image: Image) -> dict[str, object]:
 
 _ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "add": _add,
-    "build": _build,
+    "build": image_build.run,
     "delete": _delete,
     "list": _list,
     "show": _show,

@@ -9,16 +9,20 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from image_harness import programs
-from image_harness.errors import PackageMissing, ProgramFailed, UnsupportedHost
+from image_harness.errors import PackageMissing, PinsNotMet, ProgramFailed, UnsupportedHost
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
 DEFAULT_SECURITY_MIRROR = "http://deb.debian.org/debian-security"
+SNAPSHOT_MIRROR = "http://snapshot.debian.org/archive"
+SNAPSHOT_FORMAT = "%Y%m%dT%H%M%SZ"
 # Suites that get their security fixes in the suite itself.
 ROLLING = ("sid", "unstable", "testing")
 SUITES = ("bullseye", "bookworm", "trixie", "forky", "sid", "stable", "oldstable", "testing", "unstable")
@@ -40,10 +44,13 @@ class Mirrors:
 
     main: str
     security: str
+    is_snapshot: bool = False
 
     def sources(self, suite: str) -> tuple[str, ...]:
         """The lines of sources.list for a suite."""
-        signed = f"deb [arch=amd64 signed-by={KEYRING}]"
+        # The lists of a snapshot are older than they say they are good for.
+        old = " check-valid-until=no" if self.is_snapshot else ""
+        signed = f"deb [arch=amd64 signed-by={KEYRING}{old}]"
         lines = [f"{signed} {self.main} {suite} main"]
         if suite not in ROLLING:
             lines += [
@@ -51,6 +58,63 @@ class Mirrors:
                 f"{signed} {self.security} {suite}-security main",
             ]
         return tuple(lines)
+
+
+@dataclass(frozen=True)
+class Pinning:
+    """Which versions of packages: those of a day, those of a list, or (by default) the newest.
+
+    `snapshot`: `20260131T000000Z`, a time of snapshot.debian.org or of GUESTLING_SNAPSHOT_MIRROR. `versions`:
+    package -> version. `epoch_s`: what time it shall be while the image is made; 0 for the present.
+    """
+
+    snapshot: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+    epoch_s: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.snapshot or self.versions)
+
+    def mirrors(self) -> Mirrors:
+        """The archive of that day, else the one in use here."""
+        if not self.snapshot:
+            return mirrors()
+        base = os.environ.get("GUESTLING_SNAPSHOT_MIRROR", SNAPSHOT_MIRROR).rstrip("/")
+        return Mirrors(
+            f"{base}/debian/{self.snapshot}", f"{base}/debian-security/{self.snapshot}", is_snapshot=True
+        )
+
+    def preferences(self) -> str:
+        """The same for apt, as apt_preferences(5) has it: also older than what is there."""
+        return "".join(
+            f"Package: {name}\nPin: version {version}\nPin-Priority: 1001\n\n"
+            for name, version in self.versions
+        )
+
+    def now_s(self) -> int:
+        """The time for all files: SOURCE_DATE_EPOCH, the pinned one, that of the snapshot, the present."""
+        told = os.environ.get("SOURCE_DATE_EPOCH")
+        if told is not None:
+            return int(told)
+        if self.epoch_s:
+            return self.epoch_s
+        if self.snapshot:
+            when = datetime.strptime(self.snapshot, SNAPSHOT_FORMAT).replace(tzinfo=UTC)
+            return int(when.timestamp())
+        return int(time.time())
+
+    def check(self, installed: Mapping[str, str]) -> None:
+        """Raises PinsNotMet naming each package that is not of the version asked for."""
+        wrong = [
+            f"{name} {version} (there is {installed.get(name, 'none')})"
+            for name, version in self.versions
+            if installed.get(name) != version
+        ]
+        if wrong:
+            raise PinsNotMet(wrong, self.mirrors().main)
+
+
+NEWEST = Pinning()
 
 
 def mirrors() -> Mirrors:

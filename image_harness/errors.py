@@ -4,6 +4,7 @@ HarnessError
 ├── UnsupportedHost     this machine cannot build that image
 ├── ProgramFailed       a program we called ended badly
 ├── PackageMissing      the archive has no such package
+├── PinsNotMet          the archive gave other versions than were asked for
 ├── BadImage            an image in the store is incomplete or not ours
 ├── InvalidImage        what shall become an image of the store cannot be one
 ├── UnknownImage        no image of that name
@@ -51,6 +52,17 @@ class PackageMissing(HarnessError):
     def __init__(self, name: str, mirror: str) -> None:
         super().__init__(
             f"{name}: {mirror} has no such package. Choose another mirror with GUESTLING_DEBIAN_MIRROR."
+        )
+
+
+class PinsNotMet(HarnessError):
+    """The archive gave other versions than were asked for."""
+
+    def __init__(self, wrong: Sequence[str], mirror: str) -> None:
+        shown = ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+        super().__init__(
+            f"{mirror} does not have what the manifest lists: {shown}. "
+            "Give --snapshot-date with the day on which the manifest was made."
         )
 
 

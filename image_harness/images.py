@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from image_harness import layers, store
+from image_harness import debian, layers, store
 from image_harness.debian_disk import build as debian_disk
 from image_harness.debian_disk.recipe import RELEASES
 from image_harness.errors import UnknownImage
@@ -13,17 +13,19 @@ from image_harness.layers import Say
 from image_harness.tiny import build as tiny
 
 # Name -> how it is made.
-PLANS: Mapping[str, Callable[[], layers.Plan]] = {
+PLANS: Mapping[str, Callable[[debian.Pinning], layers.Plan]] = {
     "tiny": tiny.plan,
     **{release.name: partial(debian_disk.plan, release) for release in RELEASES},
 }
 
 
-def build(name: str, say: Say, *, refresh: bool = False) -> store.Built:
+def build(
+    name: str, say: Say, *, refresh: bool = False, pinning: debian.Pinning = debian.NEWEST
+) -> store.Built:
     """Build an image, or find it there as it would be built now. Raises UnknownImage, HarnessError."""
     if name not in PLANS:
         raise UnknownImage(name, sorted(PLANS))
-    return layers.build(PLANS[name](), say, refresh=refresh)
+    return layers.build(PLANS[name](pinning), say, refresh=refresh)
 
 
 def delete(name: str) -> int:

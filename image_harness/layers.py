@@ -25,10 +25,11 @@ _FACTS = "base.json"
 
 @dataclass(frozen=True)
 class BaseFacts:
-    """What came into a base: its kernel's release and its packages."""
+    """What came into a base: its kernel's release, its packages, and the time that its files bear."""
 
     kernel: str
     packages: tuple[store.PackageVersion, ...]
+    epoch_s: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ def build(plan: Plan, say: Say, *, refresh: bool = False) -> store.Built:
     return store.Built(_assemble(plan, base, agent_digest), cached=False)
 
 
-def digest_of(*files: Path) -> str:
-    """A digest of files' names and contents; 16 hexadecimal digits."""
-    whole = hashlib.sha256()
+def digest_of(*files: Path, more: str = "") -> str:
+    """A digest of files' names and contents, and of `more`; 16 hexadecimal digits."""
+    whole = hashlib.sha256(more.encode())
     for path in files:
         whole.update(f"{path.name}\0".encode() + path.read_bytes())
     return whole.hexdigest()[:16]
@@ -79,6 +80,13 @@ def bases(plan: Plan) -> list[Path]:
     found = (cache.home() / "bases" / plan.name).glob(f"*/{_FACTS}")
     ours = sorted(found, key=lambda path: (path.parent.name.startswith(plan.recipe), path.stat().st_mtime))
     return [path.parent for path in reversed(ours)]
+
+
+def facts_of(base: Path) -> BaseFacts:
+    """What is known of a base."""
+    document = json.loads((base / _FACTS).read_text())
+    packages = tuple(store.PackageVersion(**package) for package in document.pop("packages"))
+    return BaseFacts(**document, packages=packages)
 
 
 def _find_base(plan: Plan) -> Path | None:
@@ -110,8 +118,7 @@ def _build_base(plan: Plan, say: Say) -> Path:
 
 
 def _assemble(plan: Plan, base: Path, agent_digest: str) -> store.Image:
-    facts = json.loads((base / _FACTS).read_text())
-    packages = tuple(store.PackageVersion(**package) for package in facts["packages"])
+    facts = facts_of(base)
     image = store.directory() / plan.name / f"{base.name}-{agent_digest}"
     built = datetime.now(UTC).isoformat(timespec="seconds")
     with cache.new_directory(image) as new:
@@ -122,11 +129,12 @@ def _assemble(plan: Plan, base: Path, agent_digest: str) -> store.Image:
             digest=image.name,
             built=built,
             suite=plan.suite,
-            kernel=facts["kernel"],
+            kernel=facts.kernel,
             cmdline=plan.cmdline,
             memory_mib=plan.memory_mib,
             agent=agent_digest,
-            packages=packages,
+            packages=facts.packages,
+            epoch_s=facts.epoch_s,
         )
         store.write_manifest(new, manifest)
     store.prune(plan.name, plan.kept)

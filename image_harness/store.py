@@ -29,7 +29,8 @@ class PackageVersion:
 class Manifest:
     """What an image holds, and what it wants. `digest` changes whenever anything in the image does.
 
-    `properties` are the image's as Glance names them (`hw_disk_bus`, `os_distro`, ...).
+    `properties` are the image's as Glance names them (`hw_disk_bus`, `os_distro`, ...). `epoch_s`: the time
+    that its files bear, which with the packages' versions is what a second build needs to be the same.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Manifest:
     agent: str
     packages: tuple[PackageVersion, ...]
     properties: Mapping[str, str] = field(default_factory=dict)
+    epoch_s: int = 0
 
 
 @dataclass(frozen=True)

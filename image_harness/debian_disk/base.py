@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
 import re
 import shutil
 import sys
 import tarfile
+import uuid
 from pathlib import Path
 
 from image_harness import debian, programs, store
+from image_harness.bootable import initrd
 from image_harness.debian_disk import recipe
 from image_harness.errors import UnsupportedHost
 from image_harness.guest_python import LIBRARIES
@@ -23,10 +26,14 @@ _PYTHON = re.compile(
     rf"usr/bin/python3(\.\d+)?|usr/lib/python3\.\d+/(?!.*__pycache__).*|{LIBRARIES}/"
     r"(ld-linux-x86-64\.so\.2|lib(c|m|z|expat|dl|pthread|util)(-[\d.]+)?\.so[\d.]*)"
 )
+_MODULE = re.compile(r"(usr/)?lib/modules/(?P<release>[^/]+)/.*/(?P<name>[^/]+)\.ko(?P<packed>\.xz)?")
 
 
-def bootstrap(release: recipe.Release, into: Path) -> None:
-    """A tar of the release's root at `into`. As root, else in a user namespace of its own."""
+def bootstrap(release: recipe.Release, into: Path, pinning: debian.Pinning, epoch_s: int) -> None:
+    """A tar of the release's root at `into`. As root, else in a user namespace of its own.
+
+    `epoch_s`: no file bears a later time.
+    """
     if shutil.which("mmdebstrap") is None:
         raise UnsupportedHost(
             release.name, "mmdebstrap is not installed", "Run ./dev test once, or install it"
@@ -34,18 +41,29 @@ def bootstrap(release: recipe.Release, into: Path) -> None:
     options = [f"--dpkgopt=path-exclude={path}" for path in recipe.LEFT_OUT]
     options += [f"--aptopt={line}" for line in debian.inherited_settings().splitlines()]
     mode = "root" if os.geteuid() == 0 else "unshare"
+    if pinning.versions:
+        preferences = into.with_name("preferences")
+        preferences.write_text(pinning.preferences())
+        # $1 is the root; mmdebstrap runs hooks by a shell, and the path is ours.
+        pinned = '"$1"/etc/apt/preferences.d/guestling'
+        options += [f'--setup-hook=mkdir -p "$1"/etc/apt/preferences.d && cp "{preferences}" {pinned}']
+        options += [f"--customize-hook=rm {pinned}"]
     programs.run(
         [
             "mmdebstrap", "--quiet", f"--mode={mode}", "--variant=minbase", "--format=tar",
             f"--include={','.join(release.packages)}", *options, release.suite, str(into),
-            *debian.mirrors().sources(release.suite),
+            *pinning.mirrors().sources(release.suite),
         ],
+        env={"SOURCE_DATE_EPOCH": str(epoch_s)},
         timeout_s=_BOOTSTRAP_S,
     )  # fmt: skip
 
 
-def make_file_system(tar: Path, work: Path, out: Path) -> None:
-    """The root of `tar`, settled as the recipe says, as an ext4 file system in the file `out`."""
+def make_file_system(tar: Path, work: Path, out: Path, name: str, epoch_s: int) -> None:
+    """The root of `tar`, settled as the recipe says, as an ext4 file system in the file `out`.
+
+    `name` decides its UUID; `epoch_s`: no file bears a later time.
+    """
     files = sorted(path for path in OWN_FILES.rglob("*") if path.is_file())
     names = [path.relative_to(OWN_FILES).as_posix() for path in files]
     settings = {
@@ -55,6 +73,8 @@ def make_file_system(tar: Path, work: Path, out: Path) -> None:
         "enabled": [f"{target}/{unit}" for target, units in recipe.ENABLED.items() for unit in units],
         "emptied": recipe.EMPTIED,
         "removed": recipe.REMOVED,
+        "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, f"guestling:{name}:{epoch_s}")),
+        "epoch_s": epoch_s,
     }
     disguise = [] if os.geteuid() == 0 else ["fakeroot", "--"]
     packer = [*disguise, sys.executable, "-I", str(PACKER)]
@@ -62,7 +82,10 @@ def make_file_system(tar: Path, work: Path, out: Path) -> None:
 
 
 def keep_beside(tar: Path, into: Path) -> str:
-    """The kernel as `vmlinuz`, and Python with its library below `root/`; gives the kernel's release."""
+    """The kernel as `vmlinuz`, drivers of disks below `kernel/`, Python with its library below `root/`.
+
+    Gives the kernel's release.
+    """
     release = ""
     with tarfile.open(tar) as archive:
         for member in archive:
@@ -70,6 +93,13 @@ def keep_beside(tar: Path, into: Path) -> str:
             if path.startswith("boot/vmlinuz-"):
                 release = path.removeprefix("boot/vmlinuz-")
                 _extract(archive, member, into / "vmlinuz")
+                (into / "kernel/boot").mkdir(parents=True)
+                (into / "kernel/boot" / f"vmlinuz-{release}").symlink_to("../../vmlinuz")
+            elif (module := _MODULE.fullmatch(path)) and module["name"].replace("-", "_") in initrd.KEPT:
+                target = into / "kernel/lib/modules" / module["release"] / f"{module['name']}.ko"
+                _extract(archive, member, target)
+                if module["packed"]:
+                    target.write_bytes(lzma.decompress(target.read_bytes()))
             elif _PYTHON.fullmatch(path) and member.isfile():
                 _extract(archive, member, into / "root" / path)
             elif _PYTHON.fullmatch(path) and member.issym():

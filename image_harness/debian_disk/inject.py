@@ -10,13 +10,22 @@ from image_harness.errors import BadImage
 
 
 def inject(
-    disk: Path, files: Mapping[str, Path], links: Mapping[str, str], executable: frozenset[str]
+    disk: Path,
+    files: Mapping[str, Path],
+    links: Mapping[str, str],
+    executable: frozenset[str],
+    *,
+    replace: bool = False,
+    epoch_s: int | None = None,
 ) -> None:
     """Write `files` (path in the guest, absolute -> file here) and `links` (path -> target) into `disk`.
+
+    `replace`: files that are there make room. `epoch_s`: the time that all that is written bears.
 
     Raises BadImage when the file system takes one of them not.
     """
     commands = [f"mkdir {directory}" for directory in _directories([*files, *links])]
+    commands += [f"rm {path}" for path in files] if replace else []
     commands += [f'write "{source}" {path}' for path, source in files.items()]
     commands += [f"sif {path} mode 0100{0o755 if path in executable else 0o644:o}" for path in files]
     commands += [f"symlink {path} {target}" for path, target in links.items()]
@@ -24,7 +33,9 @@ def inject(
         (command for command in commands if command.count('"') not in (0, 2) or "\n" in command), None
     ):
         raise BadImage(disk, f"a path cannot be written by debugfs: {bad}")
-    programs.run(["debugfs", "-w", "-f", "-", str(disk)], stdin="\n".join([*commands, ""]))
+    # libext2fs takes this for the time of day.
+    clock = {} if epoch_s is None else {"E2FSPROGS_FAKE_TIME": str(epoch_s)}
+    programs.run(["debugfs", "-w", "-f", "-", str(disk)], stdin="\n".join([*commands, ""]), env=clock)
     _check(disk, [*files, *links])
 
 

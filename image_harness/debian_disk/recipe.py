@@ -28,10 +28,11 @@ RELEASES = (
 )
 
 PACKAGES = (
-    "dbus", "e2fsprogs", "iproute2", "linux-image-cloud-amd64", "netcat-openbsd", "openssh-server",
-    "procps", "python3-jinja2", "python3-yaml", "sudo", "systemd-resolved", "systemd-sysv", "udev", "udhcpc",
+    "cloud-guest-utils", "dbus", "e2fsprogs", "fdisk", "iproute2", "linux-image-cloud-amd64",
+    "netcat-openbsd", "openssh-server", "procps", "python3-jinja2", "python3-yaml", "sudo",
+    "systemd-resolved", "systemd-sysv", "udev", "udhcpc",
 )  # fmt: skip
-STOCK_PACKAGES = ("cloud-init", "cloud-guest-utils")
+STOCK_PACKAGES = ("cloud-init",)
 
 # Paths that dpkg leaves out: what nobody reads in a test guest, and the making of an initrd that none needs.
 LEFT_OUT = (

@@ -17,12 +17,17 @@ OWN_FILES = Path(__file__).parent / "root"
 _LIBRARY = f"usr/lib/{recipe.PYTHON}"
 
 
-def fetch(work: Path) -> tuple[debian.Package, ...]:
+def fetch(work: Path, pinning: debian.Pinning) -> tuple[debian.Package, ...]:
     """All packages of the recipe, the kernel's among them, unpacked below `work/unpacked/NAME`."""
-    apt = debian.Apt(work / "apt", recipe.SUITE, debian.mirrors())
+    apt = debian.Apt(work / "apt", recipe.SUITE, pinning.mirrors())
     apt.update()
     (image,) = apt.depends(recipe.KERNEL_META_PACKAGE)
-    packages = apt.download([image, *recipe.KEPT], work / "debs")
+    versions = dict(pinning.versions)
+    # The kernel's name holds its version: a pinned one is asked for by its own.
+    image = next((name for name in versions if name.startswith("linux-image-")), image)
+    names = [f"{name}={versions[name]}" if name in versions else name for name in (image, *recipe.KEPT)]
+    packages = apt.download(names, work / "debs")
+    pinning.check({package.name: package.version for package in packages})
     for package in packages:
         debian.unpack(package, work / "unpacked" / package.name)
     return packages

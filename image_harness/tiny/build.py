@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
-from image_harness import agent, cache, cpio, guest_python, layers, store
+from image_harness import agent, cache, cpio, debian, guest_python, layers, store
 from image_harness.layers import Say
 from image_harness.tiny import base, kernel, recipe
 
@@ -16,18 +17,20 @@ FILE_SYSTEMS = "file-systems.cpio"
 CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
 
 
-def plan() -> layers.Plan:
+def plan(pinning: debian.Pinning = debian.NEWEST) -> layers.Plan:
     """The plan of the image `tiny`."""
     code = [Path(str(module.__file__)) for module in (recipe, base, kernel, cpio)]
     own = sorted(path for path in base.OWN_FILES.rglob("*") if path.is_file())
-    digest = layers.digest_of(*code, guest_python.COMPILER, *own)
-    return layers.Plan("tiny", recipe.SUITE, CMDLINE, MEMORY_MIB, digest, _make_base, _add_agent, kept=3)
+    more = repr(pinning) if pinning else ""
+    digest = layers.digest_of(*code, guest_python.COMPILER, *own, more=more)
+    make = partial(_make_base, pinning)
+    return layers.Plan("tiny", recipe.SUITE, CMDLINE, MEMORY_MIB, digest, make, _add_agent, kept=3)
 
 
-def _make_base(work: Path, say: Say) -> layers.BaseFacts:
+def _make_base(pinning: debian.Pinning, work: Path, say: Say) -> layers.BaseFacts:
     with cache.scratch() as temporary:
         say(f"fetching {len(recipe.KEPT) + 1} packages of Debian {recipe.SUITE}")
-        packages = base.fetch(temporary)
+        packages = base.fetch(temporary, pinning)
         say("unpacking them and compiling Python's library")
         base.lay_out(temporary, work / "root", packages)
         image = next(package for package in packages if package.name.startswith("linux-image"))

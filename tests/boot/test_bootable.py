@@ -1,0 +1,101 @@
+"""Disks that boot by themselves: BIOS, UEFI, the same bytes every time, a root that grows at first boot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from guestling.main import main
+from image_harness import added, boot, store
+from image_harness.bootable import disk
+from image_harness.instances import describe
+from image_harness.progress import Source
+from tests.boot import image_roots
+from tests.boot.conftest import INSTANCE_ID
+
+pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(900)]
+
+OVMF = Path("/usr/share/ovmf/OVMF.fd")
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs() -> None:
+    missing = [name for name in ("mkfs.vfat", "mcopy", "sfdisk") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}; ./dev test installs them")
+
+
+@pytest.fixture(scope="module")
+def tiny_disk(tiny: store.Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny guest on a disk."""
+    out = tmp_path_factory.mktemp("tiny") / "tiny.qcow2"
+    disk.compose(tiny, out, qcow2=True, size_bytes=None, say=lambda _: None)
+    return out
+
+
+def _console(image: Path, *firmware: str) -> str:
+    """What a guest says until it powers off, started by nothing but its firmware."""
+    argv = [
+        "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        "-nic", "none", "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "512", "-serial", "stdio", *firmware,
+        "-drive", f"if=none,id=disk,file={image},format=qcow2,snapshot=on",
+        "-device", "virtio-blk-pci,drive=disk",
+    ]  # fmt: skip
+    done = subprocess.run(argv, capture_output=True, check=False, timeout=400)
+    return done.stdout.decode(errors="replace")
+
+
+def test_bios_starts_it(tiny_disk: Path) -> None:
+    console = _console(tiny_disk)
+    assert "finished at" in console, console[-2000:]
+    assert "reboot: Power down" in console
+
+
+def test_uefi_starts_it(tiny_disk: Path) -> None:
+    if not OVMF.exists():
+        pytest.skip(f"{OVMF} is not there; ./dev test installs ovmf")
+    console = _console(tiny_disk, "-bios", str(OVMF))
+    assert "finished at" in console, console[-2000:]
+    assert "reboot: Power down" in console
+
+
+def test_the_same_image_gives_the_same_disk(tiny: store.Image, tiny_disk: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again.qcow2"
+    disk.compose(tiny, again, qcow2=True, size_bytes=None, say=lambda _: None)
+    assert again.read_bytes() == tiny_disk.read_bytes()
+
+
+def test_debian_boots_from_its_own_disk_and_its_root_grows(
+    host: boot.Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "debian.qcow2"
+    assert main(["image", "build", "debian-13", "-o", str(out), "--size", "4G", "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert image_roots.virtual_size(out) == told["disk_bytes"] == 4096 * MIB
+    manifest = json.loads(Path(told["manifest"]).read_text())
+    assert {each["name"] for each in manifest["loaders"]} == {
+        "systemd-boot-efi",
+        "syslinux",
+        "syslinux-common",
+    }
+    assert manifest["epoch_s"] > 0
+
+    monkeypatch.setenv("GUESTLING_CACHE", str(tmp_path / "cache"))
+    image = added.add(out, "mine", {"min_ram": "512"}).image
+    user_data = b"#cloud-config\nruncmd: ['echo root is $(df --output=size -BM / | tail -1) >/dev/console']\n"
+    order = boot.Order(
+        image, describe("web-1", INSTANCE_ID, user_data, ()), Source.CONFIG_DRIVE, deadline_s=600
+    )
+    outcome = asyncio.run(boot.boot(order, host))
+    console = outcome.console.decode(errors="replace")
+    assert outcome.result is not None, console[-3000:]
+    assert (outcome.result.status, outcome.result.errors) == ("done", ()), outcome.result
+    size_mib = int(console.partition("root is")[2].split("M")[0])
+    # 2 GiB as it was built; the rest of the disk is its boot partition and what ext4 keeps for itself.
+    assert 3500 < size_mib < 4096

@@ -43,7 +43,8 @@ def _console(image: Path, *firmware: str) -> str:
     """What a guest says until it powers off, started by nothing but its firmware."""
     argv = [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
-        "-nic", "none", "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "512", "-serial", "stdio", *firmware,
+        "-nic", "none", "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "512",
+        "-serial", "stdio", *firmware,
         "-drive", f"if=none,id=disk,file={image},format=qcow2,snapshot=on",
         "-device", "virtio-blk-pci,drive=disk",
     ]  # fmt: skip

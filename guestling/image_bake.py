@@ -40,9 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a source to look for, in this order",
     )
     parser.add_argument(
-        "--replace-cloud-init",
+        "--package",
         action="store_true",
-        help="remove a cloud-init that is there; without it, it stays and is switched off",
+        help="by the image's package manager, which removes a cloud-init that is there",
     )
     output.add_format(parser)
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     try:
         order = bake.Order(
-            replace=arguments.replace_cloud_init,
+            by_package=arguments.package,
             datasources=_datasources(arguments.datasource),
             vendor_data=_checked(arguments.vendor_data, "vendor-data"),
             user_data=_checked(arguments.user_data, "user-data"),

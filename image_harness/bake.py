@@ -25,12 +25,12 @@ from image_harness.layers import Say
 
 @dataclass(frozen=True)
 class Order:
-    """What shall be in the image. `replace`: put a package in the place of a cloud-init that is there.
+    """What shall be in the image. `by_package`: install the agent's package, which removes a cloud-init.
 
     `datasources`: the agent's datasource_list, empty to leave it. `vendor_data`, `user_data`: their text.
     """
 
-    replace: bool = False
+    by_package: bool = False
     datasources: tuple[str, ...] = ()
     vendor_data: str | None = None
     user_data: str | None = None
@@ -46,12 +46,12 @@ def bake(order: Order, image: Path, out: Path, say: Say) -> dict[str, object]:
         job = guest.Job(
             {
                 "do": "bake",
-                "cloud_init": "replace" if order.replace else "disable",
+                "way": "package" if order.by_package else "files",
                 "datasources": list(order.datasources),
                 "vendor_data": order.vendor_data,
                 "user_data": order.user_data,
             },
-            dict(_payload(work, with_packages=order.replace)),
+            dict(_payload(work, with_packages=order.by_package)),
         )
         answer = guest.run(tiny, job, copy, write=True, say=say, name=image)
     done = answer["done"]

@@ -20,6 +20,7 @@ from image_harness.debian_disk import build as debian_disk
 from image_harness.debian_disk.recipe import RELEASES
 from image_harness.instances import describe
 from image_harness.progress import Source
+from spawner.compute.agent_events import Result
 from tests.boot import image_roots
 from tests.boot.conftest import INSTANCE_ID
 
@@ -130,13 +131,40 @@ runcmd: ["echo ran > /srv/from-runcmd"]
 """
 
 
+def _base() -> Path:
+    """The root of Debian 13 before any agent came into it."""
+    release = next(each for each in RELEASES if each.name == "debian-13")
+    return layers.bases(debian_disk.plan(release))[0] / "base.raw"
+
+
+def _boot(debian: store.Image, disk: Path, host: boot.Host) -> Result:
+    """The agent's result from a guest with this disk and Debian's kernel."""
+    image = dataclasses.replace(debian, disk=disk)
+    instance = describe("web-1", INSTANCE_ID, None, ())
+    order = boot.Order(image, instance, Source.CONFIG_DRIVE, deadline_s=500)
+    outcome = asyncio.run(boot.boot(order, host))
+    assert outcome.result is not None, outcome.console.decode(errors="replace")[-3000:]
+    assert (outcome.result.status, outcome.result.errors) == ("done", ()), outcome.result
+    return outcome.result
+
+
+def test_debian_gets_the_package_and_boots_from_it(run: Run, tmp_path: Path, host: boot.Host) -> None:
+    debian = images.get("debian-13", lambda _: None).image
+    image = tmp_path / "image.raw"
+    done = run("bake", _base(), "-o", image, "--package", "--datasource", "ConfigDrive")
+    assert (done["way"], done["cloud_init"]) == ("package", "none")
+    status = image_roots.debugfs(image, "cat /var/lib/dpkg/status")
+    assert "Package: guestling-agent\nStatus: install ok installed\n" in status
+    assert "Type: regular" in image_roots.debugfs(image, "stat /usr/bin/cloud-init")
+    ran = {module.name for module in _boot(debian, image, host).modules if module.result == "SUCCESS"}
+    assert ran >= {"users_groups", "ssh", "set_hostname"}
+
+
 def test_debian_is_baked_sealed_checked_and_boots(run: Run, tmp_path: Path, host: boot.Host) -> None:
     debian = images.get("debian-13", lambda _: None).image
-    release = next(each for each in RELEASES if each.name == "debian-13")
-    base = layers.bases(debian_disk.plan(release))[0] / "base.raw"
     image = tmp_path / "image.raw"
     (tmp_path / "user-data").write_bytes(USER_DATA)
-    done = run("bake", base, "-o", image, "--user-data", tmp_path / "user-data")
+    done = run("bake", _base(), "-o", image, "--user-data", tmp_path / "user-data")
     assert [each["module"] for each in done["performed"]] == ["write_files", "users_groups", "timezone"]
     assert {each["module"] for each in done["left"]} == {"runcmd"}
     assert done["left_keys"] == ["runcmd"]
@@ -155,15 +183,7 @@ def test_debian_is_baked_sealed_checked_and_boots(run: Run, tmp_path: Path, host
     # Removed, and not to be found in the free blocks either.
     assert subprocess.run(["grep", "-c", "HOST-KEY-OF-THE-BUILDER", str(image)], check=False).returncode == 1
 
-    order = boot.Order(
-        dataclasses.replace(debian, disk=image),
-        describe("web-1", INSTANCE_ID, None, ()),
-        Source.CONFIG_DRIVE,
-        deadline_s=400,
-    )
-    outcome = asyncio.run(boot.boot(order, host))
-    assert outcome.result is not None, outcome.console.decode(errors="replace")[-3000:]
-    assert (outcome.result.status, outcome.result.errors) == ("done", ()), outcome.result
-    done_by = {module.name: module.actions for module in outcome.result.modules}
+    result = _boot(debian, image, host)
+    done_by = {module.name: module.actions for module in result.modules}
     assert not [action for action in done_by["users_groups"] if "useradd" in action]
     assert any("runcmd" in action for action in done_by["runcmd"])

@@ -83,16 +83,16 @@ def bake(root: Path, order: dict[str, Any], payload: Path, say: Say) -> dict[str
     machine = Machine(Settings(root=str(root), commands="run"))
     layout = _layout(machine)
     say(f"{layout.name}: {layout.init}, Python {'.'.join(map(str, layout.python))}")
-    replaced = order["cloud_init"] == "replace" and layout.has_cloud_init
+    by_package = order["way"] == "package"
     with _ready_for_chroot(root):
-        if replaced:
-            say("putting the agent's package in the place of cloud-init")
+        if by_package:
+            say("installing the agent's package by the image's own package manager")
             _by_package(root, layout, payload)
         else:
             say("writing the agent's files")
             _by_files(machine, layout, payload)
         _settings(machine, layout, order, payload)
-        if not replaced:
+        if not by_package:
             say("compiling the agent by the image's own Python")
             _compile(root)
         offline: dict[str, object] = {"performed": [], "left": [], "scripts": []}
@@ -103,12 +103,13 @@ def bake(root: Path, order: dict[str, Any], payload: Path, say: Say) -> dict[str
     notes = []
     if machine.exists("/etc/cloud/cloud-init.disabled"):
         notes.append("/etc/cloud/cloud-init.disabled is there: the agent will not run before it is removed")
-    if not layout.has_yaml:
+    if not layout.has_yaml and not by_package:
         notes.append(f"the image had no PyYAML: it was put into {HOME}")
     return {
         "system": layout.name,
         "init": layout.init,
-        "cloud_init": ("replaced" if replaced else "switched off") if layout.has_cloud_init else "none",
+        "cloud_init": ("removed" if by_package else "switched off") if layout.has_cloud_init else "none",
+        "way": order["way"],
         "notes": notes,
         **offline,
     }
@@ -180,7 +181,7 @@ def _ready_for_chroot(root: Path) -> Iterator[None]:
 def _by_package(root: Path, layout: Layout, payload: Path) -> None:
     source = payload / "packages" / layout.package
     if not source.exists():
-        raise CannotBake(f"there is no package for {layout.name}. Leave cloud-init in the image switched off")
+        raise CannotBake(f"there is no package for {layout.name}. Leave --package out")
     target = root / "run" / f"guestling-agent{source.suffix}"
     shutil.copyfile(source, target)
     for line in PACKAGE_MANAGERS[source.suffix.removeprefix(".")]:

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from metadata_server.access import AccessRecord
 from spawner import demand, devices, placement, scheduler
 from spawner.compute.agent_events import AgentEvent
-from spawner.compute.node import CommandAnswer, ComputeNode, Console
+from spawner.compute.node import CommandAnswer, ComputeNode, Console, NoticesHalts
 from spawner.errors import Conflict, NotEnough, NoValidHost, SpawnerError
 from spawner.states import ACTIONS, PowerState, TaskState, VmState, why_refused
 from spawner.store import events, servers
@@ -74,6 +74,8 @@ class Conductor:
         for node in self._nodes.values():
             await self._register(node)
             node.on_report, node.on_end = self._guest_reported, self._guest_ended
+            if isinstance(node, NoticesHalts):
+                node.on_halt = self._guest_halted
             await node.adopt()
         await self.recover()
 
@@ -156,14 +158,19 @@ class Conductor:
                     await self._give_up(server_id, error, failed)
                     return
                 continue
-            await self._finish(
-                server_id,
-                "instance.create.end",
-                vm_state=VmState.ACTIVE,
-                power_state=PowerState.RUNNING,
-                launched_at=self._clock(),
-            )
+            await self._built(server_id, node)
             return
+
+    async def _built(self, server_id: str, node: ComputeNode) -> None:
+        """Active, unless the guest was halted at once."""
+        power = (await node.running()).get(server_id, PowerState.RUNNING)
+        await self._finish(
+            server_id,
+            "instance.create.end",
+            vm_state=VmState.PAUSED if power is PowerState.PAUSED else VmState.ACTIVE,
+            power_state=power,
+            launched_at=self._clock(),
+        )
 
     async def _place(self, server_id: str, failed: frozenset[str]) -> Server:
         """Choose a host and claim on it, in one transaction. Raises NoValidHost."""
@@ -505,6 +512,15 @@ class Conductor:
                 vm_state=VmState.STOPPED,
                 power_state=PowerState.SHUTDOWN,
             )
+
+    async def _guest_halted(self, server_id: str, why: str) -> None:
+        """A guest cannot write its disk: paused until there is room and somebody unpauses it (SP-07)."""
+        async with self._store.write() as connection:
+            server = await servers.get(connection, server_id)
+            paused = {"vm_state": VmState.PAUSED, "power_state": PowerState.PAUSED}
+            if server.task_state is None:
+                await servers.change(connection, server_id, self._clock(), **paused)
+            await self._tell(connection, server, "instance.pause.end", {"why": why})
 
     # --- what all of them do ----------------------------------------------------------------------------
 

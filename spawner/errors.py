@@ -10,6 +10,7 @@
     ├── NoNetworkBackend       no way for a guest to reach 169.254.169.254 here
     ├── NetworkFailed          a network of guests cannot be made or changed
     ├── HostInUse              another spawner runs guests in the same directory
+    ├── StoreUnusable          the database is damaged, locked, read-only, or its disk is full
     ├── StoreTooNew            the database is of a newer release
     ├── NotEnough              a provider cannot take a claim
     ├── GenerationConflict     a provider changed between reading and writing
@@ -121,6 +122,15 @@ class HostInUse(SpawnerError):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(f"{directory}: another spawner runs guests here. End it, or name another directory.")
+
+
+class StoreUnusable(SpawnerError):
+    """A database that cannot be opened as it must be: it is left alone (SP-18)."""
+
+    code = "store-unusable"
+
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"{url}: {why}. It was left as it is: mend it, or name another one with --store.")
 
 
 class StoreTooNew(SpawnerError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import AgentEvent
@@ -19,6 +19,7 @@ from spawner.store.servers import Server
 
 OnReport = Callable[[str, AgentEvent], Awaitable[None]]
 OnEnd = Callable[[str], Awaitable[None]]
+OnHalt = Callable[[str, str], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,13 @@ class Console(Protocol):
 
     def close(self) -> None:
         """Read no more."""
+
+
+@runtime_checkable
+class NoticesHalts(Protocol):
+    """A node that tells when a guest was paused because its disk cannot be written (SP-07), and why."""
+
+    on_halt: OnHalt | None
 
 
 class ComputeNode(Protocol):

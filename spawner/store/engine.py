@@ -6,15 +6,16 @@ Source: faults-and-threats SP-18 (busy, durable, newer schema), design section 7
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from spawner.errors import StoreTooNew
+from spawner.errors import StoreTooNew, StoreUnusable
 from spawner.store.tables import METADATA
 
 SCHEMA_VERSION = 2
@@ -62,36 +63,48 @@ async def _already_begun(connection: AsyncConnection) -> AsyncIterator[None]:
     await connection.commit()
 
 
-def _set_pragmas(connection: Any, _record: object) -> None:
-    # The driver's own BEGIN is switched off: `Store.write` says when, and that it is IMMEDIATE.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _pragmas(busy_timeout_ms: int) -> Callable[[Any, object], None]:
+    """What is set on every new connection."""
+
+    def set_them(connection: Any, _record: object) -> None:
+        # The driver's own BEGIN is switched off: `Store.write` says when, and that it is IMMEDIATE.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout={busy_timeout_ms}",
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    return set_them
 
 
-async def open_store(url: str) -> Store:
+async def open_store(url: str, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Store:
     """Open a store by file path or SQLAlchemy URL (`sqlite+aiosqlite:///FILE`, `postgresql+asyncpg://...`).
 
-    Makes the tables where there are none. Raises StoreTooNew for one that a newer release made.
+    Makes the tables where there are none. Raises StoreTooNew for one that a newer release made, and
+    StoreUnusable for one that is damaged, locked, read-only or on a full disk; nothing of it is changed then.
     """
     if "://" not in url:
-        Path(url).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # User data and password hashes are in it: SQLite gives its other files the mode of this one.
-        os.close(os.open(url, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        try:
+            Path(url).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # User data and password hashes are in it: SQLite gives its other files the mode of this one.
+            os.close(os.open(url, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        except OSError as error:
+            raise StoreUnusable(url, error.strerror or str(error)) from error
         url = f"sqlite+aiosqlite:///{Path(url).absolute()}"
     engine = create_async_engine(url)
     if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _set_pragmas)
+        event.listen(engine.sync_engine, "connect", _pragmas(busy_timeout_ms))
     store = Store(engine)
     try:
         await _bring_up_to_date(store)
+    except DBAPIError as error:
+        await store.close()
+        raise StoreUnusable(engine.url.render_as_string(), str(error.orig)) from error
     except BaseException:
         await store.close()
         raise

@@ -37,13 +37,16 @@ def main(arguments: list[str]) -> int:
     poller = select.poll()
     poller.register(requests, select.POLLIN)
     running: dict[int, tuple[int, int]] = {}
-    requests.send(b"ready")
-    while True:
-        for fd, _ in poller.poll():
-            if fd != requests.fileno():
-                _report(*running.pop(fd), fd, poller)
-            elif not _start(requests, running, poller):
-                return 0
+    # A spawner that was killed may be gone before we are ready, and in the middle of a request.
+    with contextlib.suppress(ConnectionError):
+        requests.send(b"ready")
+        while True:
+            for fd, _ in poller.poll():
+                if fd != requests.fileno():
+                    _report(*running.pop(fd), fd, poller)
+                elif not _start(requests, running, poller):
+                    return 0
+    return 0
 
 
 def _allow_descriptors() -> None:

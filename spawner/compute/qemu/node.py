@@ -24,7 +24,7 @@ from metadata_server.passwords import DirectoryPasswords
 from spawner.compute import guest_plan
 from spawner.compute.guest_commands import CommandChannel
 from spawner.compute.guest_plan import GuestFiles, GuestPlan
-from spawner.compute.node import CommandAnswer, Console, OnEnd, OnReport
+from spawner.compute.node import CommandAnswer, Console, OnEnd, OnHalt, OnReport
 from spawner.compute.qemu import guest_record, hotplug, run_directory
 from spawner.compute.qemu.accelerator import Accelerator
 from spawner.compute.qemu.console import read_record
@@ -51,6 +51,7 @@ SHUT_DOWN_GRACE_S = 30.0
 PASSWORDS = "passwords"
 # Metadata requests that are kept of a guest's run, for its user to see.
 ASKED_LIMIT = 300
+_PAUSED = ("paused", "io-error")
 
 
 @dataclass
@@ -62,6 +63,7 @@ class _Running:
     follower: asyncio.Task[None]
     commands: CommandChannel
     paused: bool = False
+    telling: asyncio.Future[None] | None = None
 
 
 class QemuNode:
@@ -95,6 +97,7 @@ class QemuNode:
         self._asked: dict[str, deque[AccessRecord]] = {}
         self.on_report: OnReport | None = None
         self.on_end: OnEnd | None = None
+        self.on_halt: OnHalt | None = None
 
     # --- what this host is ------------------------------------------------------------------------------
 
@@ -345,7 +348,7 @@ class QemuNode:
         vm.run.admit(unprivileged())
         await self._watch(server_id, vm, metadata, told)
         answer = await vm.execute("query-status")
-        self._running[server_id].paused = isinstance(answer, dict) and answer.get("status") == "paused"
+        self._running[server_id].paused = isinstance(answer, dict) and answer.get("status") in _PAUSED
         LOG.info("took over the guest of %s, process %d", server_id, vm.pid)
 
     # --- starting a guest -------------------------------------------------------------------------------
@@ -390,6 +393,15 @@ class QemuNode:
         follow = self._follow(server_id, vm, commands, told)
         follower = asyncio.create_task(follow, name=f"follow {server_id}")
         self._running[server_id] = _Running(vm, metadata, follower, commands)
+        vm.tell_of_halt(lambda why: self._halted(server_id, why))
+
+    def _halted(self, server_id: str, why: str) -> None:
+        guest = self._running.get(server_id)
+        if guest is None or guest.paused:
+            return
+        guest.paused = True
+        if self.on_halt is not None:
+            guest.telling = asyncio.ensure_future(self.on_halt(server_id, why))
 
     async def _follow(self, server_id: str, vm: Vm, commands: CommandChannel, told: int) -> None:
         """Pass on what the agent says, and that the guest ended by itself. `told`: so much was passed on."""

@@ -36,9 +36,13 @@ class QemuProcess:
         self.stderr = b""
         self.shutdown_reason: str | None = None
         self.panicked = False
+        self._on_halt: Callable[[str], None] | None = None
+        self._halted = ""
         self._qmp = QMPClient(name, readbuflen=QMP_LINE_LIMIT)
         self._qmp.logger.setLevel(logging.CRITICAL + 1)  # what it logs, it raises too
-        self._qmp.register_listener(EventListener(("SHUTDOWN", "GUEST_PANICKED"), self._note))
+        self._qmp.register_listener(
+            EventListener(("SHUTDOWN", "GUEST_PANICKED", "BLOCK_IO_ERROR"), self._note)
+        )
         self._connected = False
         self._launched: launcher.Launched | None = None
         self._guest: launcher.Launched | None = None
@@ -168,6 +172,16 @@ class QemuProcess:
         """Hand a descriptor to QEMU, for the next `getfd`."""
         self._qmp.send_fd_scm(fd)
 
+    def tell_of_halt(self, on_halt: Callable[[str], None] | None) -> None:
+        """Have `on_halt` called with the reason when QEMU stops the guest for a disk that it cannot write.
+
+        Also for one that came before anybody asked (SP-07).
+        """
+        self._on_halt = on_halt
+        if on_halt is not None and self._halted:
+            why, self._halted = self._halted, ""
+            on_halt(why)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if there is still a process to take it."""
         # A keeper without its QEMU known is told instead: QEMU dies with it.
@@ -235,6 +249,10 @@ class QemuProcess:
         data = event.get("data")
         if event.get("event") == "GUEST_PANICKED":
             self.panicked = True
+        elif event.get("event") == "BLOCK_IO_ERROR":
+            if isinstance(data, dict) and data.get("action") == "stop":
+                self._halted = "no space" if data.get("nospace") else str(data.get("reason", "a disk error"))
+                self.tell_of_halt(self._on_halt)
         elif isinstance(data, dict):
             self.shutdown_reason = str(data.get("reason"))
         return False

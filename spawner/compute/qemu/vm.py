@@ -115,6 +115,7 @@ class Vm:
         self._events = EventLog()
         self._keeping = keeping
         self._agent_read = 0
+        self._on_halt: Callable[[str], None] | None = None
         self._console = ConsoleRing(run.path) if keeping is None else None
         self._process = QemuProcess(spec.name)
         self._readers: list[asyncio.Task[None]] = []
@@ -159,6 +160,11 @@ class Vm:
         self._alive.set()
         self._watch()
         return True
+
+    def tell_of_halt(self, on_halt: Callable[[str], None]) -> None:
+        """Have `on_halt` called with the reason when QEMU stops the guest for a disk that it cannot write."""
+        self._on_halt = on_halt
+        self._process.tell_of_halt(on_halt)
 
     @property
     def first_event(self) -> int:
@@ -429,6 +435,7 @@ class Vm:
         await self._kill()
         self.accelerator = Accelerator(TCG, f"KVM did not work: {why}", 0.0)
         self._process = QemuProcess(self.spec.name)
+        self._process.tell_of_halt(self._on_halt)
         self._readers.clear()
         await self._launch()
 

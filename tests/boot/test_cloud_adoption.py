@@ -1,0 +1,188 @@
+"""`guestling api` is killed under a real guest, again and again; the guest goes on, nothing else is left."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from image_harness import store
+from spawner.client import Client, read_clouds
+from spawner.compute.qemu import guest_record
+
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(400)]
+
+READY_S = 120.0
+USER_DATA = b"#cloud-config\nhostname: survivor\nruncmd:\n  - echo said-by-$(hostname)\n"
+
+
+class Cloud:
+    """A cloud whose process is killed and started again on the same state."""
+
+    def __init__(self, root: Path, port: int) -> None:
+        self._state, self._port = root / "state", port
+        self.instances, self.runs = self._state / "instances", root / "run"
+        self._environment = {**os.environ, "GUESTLING_RUN_DIR": str(self.runs)}
+        self._process: subprocess.Popen[str] | None = None
+        self._client: Client | None = None
+
+    def start(self, guests: str = "adopt") -> Client:
+        listen = f"127.0.0.1:{self._port}"
+        command = [sys.executable, "-m", "guestling.main", "api", "--listen", listen, "--image", "tiny"]
+        self._process = subprocess.Popen(
+            [*command, "--state", str(self._state), "--guests", guests, "--format", "json"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=self._environment,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline(), "it did not start"
+        self._client = Client(read_clouds(self._state / "clouds.yaml", "guestling"))
+        self._client.sign_in()
+        return self._client
+
+    def end(self, number: signal.Signals) -> int:
+        assert self._process is not None
+        if self._client is not None:
+            self._client.__exit__()
+        with self._process as process:
+            process.send_signal(number)
+            return process.wait(READY_S)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.end(signal.SIGKILL)
+        for who, run, home in guest_record.all_in(self.instances):
+            guest_record.end(who, run, home)
+
+    def qemus(self) -> dict[str, int]:
+        """Server -> process id of its QEMU."""
+        return {home.name: who.pid for who, _, home in guest_record.all_in(self.instances)}
+
+
+@pytest.fixture
+def cloud(unused_tcp_port: int, tiny: store.Image) -> Iterator[Cloud]:
+    assert tiny.kernel is not None
+    root = Path(tempfile.mkdtemp(prefix="ga"))
+    root.chmod(0o711)
+    made = Cloud(root, unused_tcp_port)
+    yield made
+    made.close()
+    shutil.rmtree(root)
+
+
+def create(client: Client, name: str) -> str:
+    wish = {
+        "name": name,
+        "imageRef": client.image("tiny")["id"],
+        "flavorRef": client.flavor("m1.tiny")["id"],
+        "networks": "auto",
+        "user_data": base64.b64encode(USER_DATA).decode(),
+    }
+    return str(client.call("POST", "/compute/v2.1/servers", {"server": wish})["server"]["id"])
+
+
+def reports(client: Client, server: str) -> list[tuple[str, str]]:
+    return [
+        (event["type"], str(event["payload"].get("name", "")))
+        for event in client.events(server)
+        if event["type"].startswith("guest.")
+    ]
+
+
+def console(client: Client, server: str) -> str:
+    path = f"/compute/v2.1/servers/{server}/action"
+    return str(client.call("POST", path, {"os-getConsoleOutput": {}})["output"])
+
+
+def until_result(client: Client, server: str) -> dict[str, Any]:
+    for event in client.follow(server, 120.0):
+        if event["type"] == "guest.result":
+            found: dict[str, Any] = event["payload"]
+            return found
+    raise AssertionError(f"no result; the console said {console(client, server)[-2000:]}")
+
+
+def test_sp_06_a_guest_outlives_its_killed_spawner_and_is_taken_over(cloud: Cloud) -> None:
+    client = cloud.start()
+    server = create(client, "web-1")
+    cloud.end(signal.SIGKILL)  # while it is being built
+
+    client = cloud.start()
+    assert client.until_settled(server, 60)["status"] == "ACTIVE"
+    process = cloud.qemus()[server]
+    cloud.end(signal.SIGKILL)  # while the guest boots, before it has asked for its metadata
+    assert cloud.qemus() == {server: process}
+
+    client = cloud.start()
+    assert client.until_settled(server, 60)["status"] == "ACTIVE"
+    assert until_result(client, server)["status"] == "done"  # its metadata came from the new life
+    assert "said-by-survivor" in console(client, server)
+    heard = reports(client, server)
+    assert len(heard) == len(set(heard))  # each report once
+    cloud.end(signal.SIGKILL)  # while it runs
+
+    client = cloud.start()
+    assert cloud.qemus() == {server: process}
+    assert reports(client, server) == heard
+    assert "said-by-survivor" in console(client, server)
+    client.call("POST", f"/compute/v2.1/servers/{server}/action", {"os-stop": None})
+    assert client.until_settled(server, 60)["status"] == "SHUTOFF"
+    assert cloud.qemus() == {}
+    client.call("POST", f"/compute/v2.1/servers/{server}/action", {"os-start": None})
+    assert client.until_settled(server, 60)["status"] == "ACTIVE"
+    assert cloud.end(signal.SIGTERM) == 0  # by default guests stay up then too
+    assert list(cloud.qemus()) == [server]
+
+    client = cloud.start()
+    client.call("DELETE", f"/compute/v2.1/servers/{server}")
+    cloud.end(signal.SIGKILL)  # while it is deleted
+    client = cloud.start()
+    client.until_gone(server, 60)
+    assert cloud.qemus() == {}
+    assert list(cloud.instances.iterdir()) == []
+    assert list(cloud.runs.iterdir()) == []
+    assert cloud.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sp_23_with_the_policy_end_a_signal_shuts_guests_down(cloud: Cloud, number: signal.Signals) -> None:
+    client = cloud.start(guests="end")
+    server = create(client, "web-1")
+    assert client.until_settled(server, 60)["status"] == "ACTIVE"
+    assert list(cloud.qemus()) == [server]
+    until_result(client, server)
+    started_s = time.monotonic()
+    assert cloud.end(number) == 0
+    assert cloud.qemus() == {}
+    assert list(cloud.runs.iterdir()) == []
+    assert time.monotonic() - started_s < 60
+    if number is signal.SIGHUP:
+        return
+    client = cloud.start(guests="end")
+    assert client.until_settled(server, 60)["status"] == "SHUTOFF"
+    assert "said-by-survivor" in console(client, server)
+
+
+def test_sp_06_with_the_policy_end_a_killed_spawner_takes_its_guests_along(cloud: Cloud) -> None:
+    client = cloud.start(guests="end")
+    server = create(client, "web-1")
+    assert client.until_settled(server, 60)["status"] == "ACTIVE"
+    cloud.end(signal.SIGKILL)
+    until_s = time.monotonic() + 5
+    while cloud.qemus() and time.monotonic() < until_s:
+        time.sleep(0.02)
+    assert cloud.qemus() == {}
+    client = cloud.start(guests="end")
+    assert client.until_settled(server, 60)["status"] == "SHUTOFF"
+    assert list(cloud.runs.iterdir()) == []

@@ -13,7 +13,7 @@ import time
 from boot_stages import actions
 from boot_stages.actions import reveal
 from boot_stages.commands import NOT_FOUND, Command
-from boot_stages.errors import ActionFailed, CommandFailed, ModuleFailed
+from boot_stages.errors import ActionFailed, CommandFailed, LeftOut, ModuleFailed
 from boot_stages.files import as_user, write_whole
 from boot_stages.log import logger
 from boot_stages.paths import below, open_parent
@@ -78,7 +78,10 @@ class Effects:
         self.module = ""
 
     def apply(self, action: actions.Action) -> None:
-        """Carry out one action. Raises ActionFailed (or ModuleFailed for `Fail`); logs start and failure."""
+        """Carry out one action; logs its start.
+
+        Raises ActionFailed (ModuleFailed for `Fail`), LeftOut for an optional program that is not there.
+        """
         LOG.debug("applying: %s", action.summary())
         try:
             CARRY_OUT[type(action)](action, self)
@@ -305,8 +308,7 @@ def _run_command(action: actions.RunCommand, effects: Effects) -> None:
             _write_file(actions.WriteFile(action.output_to, answer.out), effects)
         return
     if action.optional and answer.status == NOT_FOUND:
-        LOG.info("%s is not installed: left out", action.argv[0])
-        return
+        raise LeftOut(action.argv[0])
     if action.otherwise is not None:
         CARRY_OUT[type(action.otherwise)](action.otherwise, effects)
         return

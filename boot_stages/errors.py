@@ -4,6 +4,7 @@ StageError
 +-- ActionFailed        an action could not be carried out
 |   +-- UnsafePath      a path that an ordinary user could have bent
 |   +-- CommandFailed   a command ended with a status that was not expected
++-- LeftOut             not an error: an optional program is not installed, nothing was done
 +-- ModuleFailed        a module ends with an error of its own words
 """
 
@@ -36,6 +37,13 @@ class CommandFailed(ActionFailed):
         super().__init__(what, f"{words}: {last[0]}" if last[0] else words)
         self.status = status
         self.tail = tail
+
+
+class LeftOut(StageError):
+    """A program that only serves a default is not installed: nothing was done, which is told and no error."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__(f"{program} is not installed: left out")
 
 
 class ModuleFailed(StageError):

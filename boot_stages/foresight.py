@@ -325,6 +325,12 @@ def _plan(stage: str, due: Due, config: Mapping[str, object], guest: Foresight) 
         return Planned(stage, name, faults=error.faults, error="its keys cannot be read")
     except StageError as error:
         return Planned(stage, name, error=str(error))
-    for action in plan:
+    done = tuple(action for action in plan if not _is_left_out(action, guest))
+    for action in done:
         guest.foresee(action)
-    return Planned(stage, name, plan, tuple(faults))
+    return Planned(stage, name, done, tuple(faults))
+
+
+def _is_left_out(action: Action, guest: Foresight) -> bool:
+    """Whether an action is a program that serves a default nobody set, and is not installed."""
+    return isinstance(action, actions.RunCommand) and action.optional and guest.which(action.argv[0]) is None

@@ -26,9 +26,10 @@ even imported, where the table of `boot_stages/registry.py` says that a key acti
 How each is tested (tests/contract/modules, tests/contract/agent); the keys of every module are held against
 stock cloud-init's schema as well:
 
-- cases: golden plans (fixtures/modules), the distributions other than Debian by recorded commands.
+- cases: golden plans (fixtures/modules), Fedora, RHEL and Ubuntu by recorded commands.
 - chroot: the plan is carried out by the real tools in Debian 12 and 13, and all that has changed is in the
   plan (fixtures/effects).
+- Alpine: the same in a root of Alpine 3.23 (fixtures/alpine).
 - program: the program that the module serves takes what it wrote (fixtures/programs).
 - disk: real partitions, file systems, mounts and swap on loop devices (fixtures/disks).
 - side by side: stock cloud-init does the same in a copy of the same guest (fixtures/differential).

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from boot_stages import actions
-from boot_stages.errors import ActionFailed, ModuleFailed, StageError
+from boot_stages.errors import ActionFailed, LeftOut, ModuleFailed, StageError
 from boot_stages.log import logger
 from boot_stages.module import ALWAYS, FREQUENCIES
 from boot_stages.registry import REMOVED, Entry, entry, plain_name
@@ -195,6 +195,10 @@ def _carry_out(
     for action in plan:
         try:
             effects.apply(action)
+        except LeftOut as reason:
+            LOG.info("%s", reason)
+            notes.append(str(reason))
+            continue
         except (ActionFailed, ModuleFailed) as failure:
             if action.on_failure == actions.STOP:
                 raise

@@ -50,6 +50,7 @@ def test_pages_are_up_to_date() -> None:
 # Directory of fixtures to what a module is called whose keys stand in one of its cloud-configs.
 PROOFS = {
     "effects/*.yaml": "chroot",
+    "alpine/*.yaml": "Alpine",
     "programs/*.yaml": "program",
     "disks/*.yaml": "disk",
     "differential/*.txt": "side by side",

@@ -138,6 +138,14 @@ def test_a_module_that_did_nothing_says_why_in_its_own_words(make_guest: Any) ->
     assert (busy.reason, busy.done) == ("", ("write /b (0 bytes, 0644)",))
 
 
+def test_an_optional_program_that_is_not_there_is_not_among_what_was_done(make_guest: Any) -> None:
+    missing = [{"match": ["logger"], "rc": 127}]
+    outcome = run(make_guest(replies=missing), RunCommand(("logger",), optional=True), WriteFile("/b"))
+    assert (outcome.result, outcome.done) == ("SUCCESS", ("write /b (0 bytes, 0644)",))
+    alone = run(make_guest(replies=missing), RunCommand(("logger",), optional=True))
+    assert (alone.result, alone.reason) == ("SUCCESS", "logger is not installed: left out")
+
+
 def test_what_a_failing_action_does_to_the_rest(make_guest: Any) -> None:
     failing = [{"match": ["no"], "rc": 1}]
     stopped = run(make_guest(replies=failing), RunCommand(("no",)), WriteFile("/after"))

@@ -47,11 +47,16 @@ def answer(guest: str, event: Finished) -> CommandAnswer:
 
 
 class CommandChannel:
-    """The commands of one guest that runs. `take` sees each of its events, `run` asks and waits."""
+    """The commands of one guest that runs. `take` sees each of its events, `run` asks and waits.
 
-    def __init__(self, server_id: str) -> None:
+    `adopted`: the guest may have said long ago, to somebody else, that it takes commands.
+    """
+
+    def __init__(self, server_id: str, *, adopted: bool = False) -> None:
         self._server_id = server_id
         self._takes_commands = asyncio.Event()
+        if adopted:
+            self._takes_commands.set()
         self._one_command = asyncio.Lock()
         self._answers: dict[str, asyncio.Future[Finished]] = {}
 

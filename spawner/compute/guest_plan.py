@@ -39,7 +39,10 @@ RANDOM_SEED_BYTES = 512
 # A server lives until it is ended; ten years stand for that where a deadline is needed.
 NO_DEADLINE_S = 10 * 365 * 86400.0
 VCPU_RATIO = 4.0
-ROOT_DISK, RESCUE_DISK = "root.qcow2", "rescue.qcow2"
+ROOT_DISK, RESCUE_DISK, CONFIG_DRIVE = "root.qcow2", "rescue.qcow2", "config-drive.iso"
+PASSWORDS = "passwords"
+# Metadata requests that are kept of a guest's run, for its user to see.
+ASKED_LIMIT = 300
 # The first slots of the PCI bus; `devices` deals out 3 and those from 8 on, QEMU takes what is left.
 ROOT_SLOT, CONFIG_DRIVE_SLOT, SECOND_ROOT_SLOT = 4, 5, 7
 NAME_DIGITS = 24
@@ -211,7 +214,7 @@ def _config_drive(instance: Instance, directory: Path, bus: Bus) -> Disk:
     files = documents.tree(
         instance, random_seed=os.urandom(RANDOM_SEED_BYTES), today=datetime.now(UTC).date()
     )
-    path = directory / "config-drive.iso"
+    path = directory / CONFIG_DRIVE
     path.touch(0o600, exist_ok=False)
     path.write_bytes(builder.build(files, label="config-2"))
     return Disk(path, bus=bus, read_only=True)

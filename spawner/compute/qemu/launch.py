@@ -9,6 +9,8 @@ fork and exec. It imports next to nothing. In order:
 2. limits, then the unprivileged user when we are root, then no-new-privileges;
 3. PR_SET_PDEATHSIG, after the change of user, which clears it; and a look whether the parent still lives;
 4. QEMU, by exec: its process id is ours. The relay is its child and dies with it.
+
+With `detach` the program is nobody's child, and there is no parent to die with.
 """
 
 from __future__ import annotations
@@ -45,15 +47,33 @@ def main(arguments: list[str]) -> int:
     cut = arguments.index("--")
     options = dict(argument.split("=", 1) for argument in arguments[:cut])
     program = arguments[cut + 1 :]
+    failed = _detach() if "detach" in options else -1
     try:
         _enter_network(options)
         _limit(options.get("limits", ""))
         drop_to(options)
-        die_with(int(options["parent"]))
+        if "parent" in options:
+            die_with(int(options["parent"]))
         os.execv(program[0], program)  # noqa: S606 - becoming QEMU is what this program is for
     except OSError as error:
         print(f"launch: {error}", file=sys.stderr)
+    if failed >= 0:
+        os.write(failed, b"!")
     return EXIT_LAUNCH
+
+
+def _detach() -> int:
+    """Go on as nobody's child. Whoever started us sees us end once the program has begun, or has failed to.
+
+    Returns the descriptor to which a failure is written; executing the program closes it.
+    """
+    begun, ours = os.pipe()
+    if os.fork() == 0:
+        os.close(begun)
+        os.setsid()
+        return ours
+    os.close(ours)
+    os._exit(EXIT_LAUNCH if os.read(begun, 1) else 0)
 
 
 def _call(name: str, *arguments: int) -> None:

@@ -23,7 +23,7 @@ from metadata_server.listener import Listener, Mode
 from metadata_server.passwords import DirectoryPasswords
 from spawner.compute import guest_plan
 from spawner.compute.guest_commands import CommandChannel
-from spawner.compute.guest_plan import GuestFiles, GuestPlan
+from spawner.compute.guest_plan import ASKED_LIMIT, PASSWORDS, GuestFiles, GuestPlan
 from spawner.compute.node import CommandAnswer, Console, OnEnd, OnHalt, OnReport
 from spawner.compute.qemu import guest_record, hotplug, run_directory
 from spawner.compute.qemu.accelerator import Accelerator
@@ -48,9 +48,6 @@ QEMU = "qemu-system-x86_64"
 POWER_OFF_GRACE_S = 10.0
 SHUT_DOWN_GRACE_S = 30.0
 """What guests are given when the spawner itself ends (SP-23)."""
-PASSWORDS = "passwords"
-# Metadata requests that are kept of a guest's run, for its user to see.
-ASKED_LIMIT = 300
 _PAUSED = ("paused", "io-error")
 
 

@@ -172,6 +172,11 @@ class Vm:
         return self._keeping.first_event if self._keeping else 0
 
     @property
+    def name(self) -> str:
+        """The guest's name."""
+        return self.spec.name
+
+    @property
     def pid(self) -> int:
         """The process id of QEMU."""
         return self._process.pid

@@ -31,9 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--driver",
-        choices=("qemu", "fake"),
+        choices=("qemu", "libvirt", "fake"),
         default="qemu",
-        help="what runs the servers: QEMU, or nothing at all (default: qemu)",
+        help="what runs the servers: QEMU, libvirt, or nothing at all (default: qemu)",
+    )
+    parser.add_argument(
+        "--libvirt-uri",
+        metavar="URI",
+        help="with --driver libvirt: its daemon (default: qemu:///system for root, else qemu:///session)",
     )
     parser.add_argument(
         "--image",
@@ -72,9 +77,15 @@ def lint(user_data: bytes) -> list[Finding]:
     return [Finding(fault.line, fault.key, fault.what, fault.is_error) for fault in found]
 
 
+def default_libvirt_uri(uid: int) -> str:
+    """The daemon that runs QEMU as somebody else than root."""
+    return "qemu:///system" if uid == 0 else "qemu:///session"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal ends it. Exit status 0 then, 1 when it cannot start, 2 for wrong arguments."""
     import asyncio
+    import os
 
     from image_harness.cloud import CloudOrder, serve
     from image_harness.errors import HarnessError
@@ -92,6 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         driver=arguments.driver,
         images=tuple(arguments.image),
         outlive=arguments.guests == "adopt",
+        libvirt_uri=arguments.libvirt_uri or default_libvirt_uri(os.geteuid()),
     )
 
     def ready(url: str, clouds: Path) -> None:

@@ -21,6 +21,8 @@ from image_harness.guest_shell import overlay
 from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
 from spawner.compute.fake_node import FakeNode
+from spawner.compute.libvirt import uri as libvirt_uri
+from spawner.compute.libvirt.node import LibvirtNode
 from spawner.compute.node import ComputeNode
 from spawner.compute.qemu import accelerator, run_directory
 from spawner.compute.qemu.node import QEMU, QemuNode
@@ -47,6 +49,7 @@ class CloudOrder:
     images: tuple[str, ...] = ()
     store: str | None = None
     outlive: bool = True
+    libvirt_uri: str = ""
 
 
 async def serve(
@@ -63,7 +66,7 @@ async def serve(
     run_directory.sweep()
     order.state.mkdir(parents=True, exist_ok=True, mode=0o700)
     opened = await open_store(order.store or str(order.state / "spawner.db"))
-    node = _node(order, opened)
+    node = await _node(order, opened)
     cloud = await open_cloud(order.state, [node], url, opened)
     for name in order.images:
         await offer(cloud, images.get(name, say).image)
@@ -77,7 +80,7 @@ async def serve(
         await runner.cleanup()
         await cloud.volumes.close()
         await cloud.conductor.close()
-        if isinstance(node, QemuNode):
+        if isinstance(node, QemuNode | LibvirtNode):
             await node.close()
         await opened.close()
 
@@ -89,19 +92,23 @@ async def _until_signal() -> None:
     await ended.wait()
 
 
-def _node(order: CloudOrder, opened: Store) -> ComputeNode:
+async def _node(order: CloudOrder, opened: Store) -> ComputeNode:
     name = socket.gethostname()
     if order.driver == "fake":
         return FakeNode(name)
-    return QemuNode(
+    parts = (
         name,
         order.state / "instances",
         opened,
         ImageFiles(order.state / "images"),
         accelerator.probe(QEMU),
         choose.probe(QEMU).backend,
-        outlive=order.outlive,
     )
+    if order.driver == "libvirt":
+        libvirt = LibvirtNode(*parts, libvirt_uri.parse(order.libvirt_uri), outlive=order.outlive)
+        await libvirt.open()
+        return libvirt
+    return QemuNode(*parts, outlive=order.outlive)
 
 
 async def offer(cloud: Cloud, image: store.Image) -> None:

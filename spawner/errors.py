@@ -4,6 +4,8 @@
     ├── InvalidSpec            the description of a guest cannot be run as it stands
     ├── QemuMissing            no QEMU, or one that does not start
     ├── QemuFailed             QEMU ended before it answered, or broke off
+    ├── LibvirtMissing         no libvirt-python in this environment
+    ├── LibvirtFailed          libvirt refused, or gave no answer in time
     ├── FileRefused            a file a guest needs cannot be opened or handed over
     ├── RunDirectoryUnusable   no private directory for sockets can be made
     ├── TemplateRefused        a saved guest cannot be made, or gone on from, here
@@ -65,6 +67,28 @@ class QemuFailed(SpawnerError):
         last_words = stderr[-STDERR_SHOWN:].decode(errors="backslashreplace").strip()
         super().__init__(f"guest {name}: QEMU {what}" + (f": {last_words}" if last_words else ""))
         self.stderr = stderr
+
+
+class LibvirtMissing(SpawnerError):
+    """The library that speaks to libvirt cannot be imported."""
+
+    code = "libvirt-missing"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"libvirt-python: {why}. Install guestling[libvirt], or Debian's python3-libvirt into an"
+            " environment that sees the system's packages; see docs/how-to/libvirt.md."
+        )
+
+
+class LibvirtFailed(SpawnerError):
+    """A call to libvirt's daemon failed, or was given up. `number` is libvirt's own, 0 without one."""
+
+    code = "libvirt-failed"
+
+    def __init__(self, what: str, why: str, number: int = 0) -> None:
+        super().__init__(f"libvirt, {what}: {why}")
+        self.number = number
 
 
 class FileRefused(SpawnerError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -20,7 +22,7 @@ from image_harness.cloud import offer
 from image_harness.guest_shell.overlay import with_shell
 from spawner import networks
 from spawner.api.cloud import Cloud
-from spawner.compute.libvirt import uri
+from spawner.compute.libvirt import cable, uri
 from spawner.compute.libvirt.node import LibvirtNode
 from spawner.compute.qemu import run_directory
 from spawner.conductor import Caller
@@ -65,6 +67,18 @@ def image(tiny: store.Image, tmp_path_factory: pytest.TempPathFactory) -> store.
     able = with_shell(tiny, tmp_path_factory.mktemp("image"))
     cmdline = f"{able.manifest.cmdline} guestling.tree=1"
     return replace(able, manifest=replace(able.manifest, cmdline=cmdline))
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run directories of this test alone, and nothing left of them when it fails."""
+    path = Path(tempfile.mkdtemp(prefix="glr", dir="/tmp"))
+    path.chmod(0o711)
+    monkeypatch.setenv("GUESTLING_RUN_DIR", str(path))
+    yield path
+    for run in path.iterdir():
+        cable.cut(run)
+    shutil.rmtree(path)
 
 
 @dataclass
@@ -189,11 +203,9 @@ def processes(word: str) -> list[str]:
 
 
 async def test_a_server_lives_and_is_found_again(
-    tmp_path: Path, daemon: str, host: boot.Host, image: store.Image, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, daemon: str, host: boot.Host, image: store.Image, runs: Path
 ) -> None:
     """Made, configured over its metadata address, plugged and unplugged, kept over a restart, deleted."""
-    runs = Path("/tmp") / f"glr-{tmp_path.name[-8:]}"
-    monkeypatch.setenv("GUESTLING_RUN_DIR", str(runs))
     async with spawner(tmp_path, daemon, host, image) as life:
         await create(life)
         await life.cloud.conductor.settled(SERVER_ID)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-OnLifecycle = Callable[[str, int], None]
+OnLifecycle = Callable[[str, int, int], None]
 
 OPEN_S = 30.0
 """For the first answer: a session's daemon is started by it, and looks at every QEMU that there is."""
@@ -65,13 +65,13 @@ class Connection:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="libvirt")
         self._connecting = threading.Lock()
         self._connection: libvirt.virConnect | None = None
-        self._tell: Callable[[str, int], None] = lambda _uuid, _event: None
+        self._tell: OnLifecycle = lambda _uuid, _event, _detail: None
         self._lost: Callable[[], None] = lambda: None
         self._mending: asyncio.Task[None] | None = None
         self._closed = False
 
     async def open(self, on_lifecycle: OnLifecycle, on_return: Callable[[], None]) -> None:
-        """Connect. Both are called in the event loop of whoever opens: `on_lifecycle(uuid, event)` as
+        """Connect. Both are called in the event loop of whoever opens: `on_lifecycle(uuid, event, detail)` as
         domains change, `on_return` when the daemon had been away, so that changes may have been missed.
 
         Raises LibvirtMissing, LibvirtFailed.
@@ -87,7 +87,7 @@ class Connection:
             if not self._closed and (self._mending is None or self._mending.done()):
                 self._mending = loop.create_task(self._mend(on_return), name="libvirt came and went")
 
-        self._tell = lambda uuid, event: soon(on_lifecycle, uuid, event)
+        self._tell = lambda uuid, event, detail: soon(on_lifecycle, uuid, event, detail)
         self._lost = lambda: soon(mend)
         await self.call("connecting", lambda: None, OPEN_S)
 
@@ -127,7 +127,7 @@ class Connection:
             connection.domainEventRegisterAny(
                 None,
                 self.library.VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-                lambda _from, domain, event, _detail, _opaque: self._tell(domain.UUIDString(), event),
+                lambda _from, domain, event, detail, _: self._tell(domain.UUIDString(), event, detail),
                 None,
             )
             connection.registerCloseCallback(lambda _from, _reason, _opaque: self._lost(), None)

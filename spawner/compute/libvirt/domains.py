@@ -170,6 +170,14 @@ class Domains:
             await asyncio.sleep(POLL_S)
         return True
 
+    async def disk_error(self, server_id: str) -> str:
+        """Why a guest's disks cannot be written to, in Nova's manner of words."""
+        library = self._connection.library
+        errors = await self._call(server_id, "asking for the disks of", lambda each: each.diskErrors())
+        if library.VIR_DOMAIN_DISK_ERROR_NO_SPACE in errors.values():
+            return "no space"
+        return "disk error"
+
     async def is_active(self, server_id: str) -> bool:
         """Whether the guest runs, or is paused."""
 

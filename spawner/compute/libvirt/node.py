@@ -18,7 +18,7 @@ import logging
 import os
 import shutil
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from spawner.compute.libvirt.domain import DomainWiring
 from spawner.compute.libvirt.domains import Domains, Monitor, Seen
 from spawner.compute.libvirt.guest import RECORD_NAME, Guest, GuestConsole, console_record
 from spawner.compute.libvirt.uri import ConnectionUri, Scope
-from spawner.compute.node import CommandAnswer, Console, OnEnd, OnReport
+from spawner.compute.node import CommandAnswer, Console, OnEnd, OnHalt, OnReport
 from spawner.compute.qemu import hotplug, run_directory
 from spawner.compute.qemu.accelerator import Accelerator
 from spawner.compute.qemu.handover import layers
@@ -94,6 +94,7 @@ class LibvirtNode:
         self._checks: set[asyncio.Task[None]] = set()
         self.on_report: OnReport | None = None
         self.on_end: OnEnd | None = None
+        self.on_halt: OnHalt | None = None
 
     async def open(self) -> None:
         """Connect to the daemon. Raises SpawnerError with what is missing."""
@@ -449,22 +450,31 @@ class LibvirtNode:
 
     # --- what libvirt tells -----------------------------------------------------------------------------
 
-    def _note_lifecycle(self, server_id: str, event: int) -> None:
-        """A domain changed: one of ours may have ended by itself."""
+    def _note_lifecycle(self, server_id: str, event: int, detail: int) -> None:
+        """A domain changed: one of ours may have ended, or halted, by itself."""
         library = self._connection.library
-        if server_id in self._guests and event in {
-            library.VIR_DOMAIN_EVENT_STOPPED,
-            library.VIR_DOMAIN_EVENT_CRASHED,
-        }:
-            self._check_in_time(server_id)
+        if server_id not in self._guests:
+            return
+        if event in {library.VIR_DOMAIN_EVENT_STOPPED, library.VIR_DOMAIN_EVENT_CRASHED}:
+            self._in_time(self._check(server_id), server_id)
+        elif (event, detail) == (
+            library.VIR_DOMAIN_EVENT_SUSPENDED,
+            library.VIR_DOMAIN_EVENT_SUSPENDED_IOERROR,
+        ):
+            self._in_time(self._tell_of_halt(server_id), server_id)
+
+    async def _tell_of_halt(self, server_id: str) -> None:
+        """SP-07: a disk cannot be written; the guest waits and can go on."""
+        if self.on_halt is not None:
+            await self.on_halt(server_id, await self._domains.disk_error(server_id))
 
     def _look_again(self) -> None:
         """The daemon was away: what ended meanwhile was not told of."""
         for server_id in list(self._guests):
-            self._check_in_time(server_id)
+            self._in_time(self._check(server_id), server_id)
 
-    def _check_in_time(self, server_id: str) -> None:
-        check = asyncio.create_task(self._check(server_id), name=f"look at {server_id}")
+    def _in_time(self, work: Coroutine[None, None, None], server_id: str) -> None:
+        check = asyncio.create_task(work, name=f"look at {server_id}")
         self._checks.add(check)
         check.add_done_callback(self._checks.discard)
 

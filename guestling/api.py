@@ -48,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="offer an image of the local image store, such as tiny (repeat for more)",
     )
     parser.add_argument(
+        "--network",
+        choices=("auto", "bridge"),
+        default="auto",
+        help="auto: each guest alone with its metadata; bridge: guests of one network reach each other, needs"
+        " root, and they end when this does (default: auto)",
+    )
+    parser.add_argument(
         "--guests",
         choices=("adopt", "end"),
         default="adopt",
@@ -104,6 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         images=tuple(arguments.image),
         outlive=arguments.guests == "adopt",
         libvirt_uri=arguments.libvirt_uri or default_libvirt_uri(os.geteuid()),
+        network=arguments.network,
     )
 
     def ready(url: str, clouds: Path) -> None:

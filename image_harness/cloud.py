@@ -26,8 +26,9 @@ from spawner.compute.libvirt.node import LibvirtNode
 from spawner.compute.node import ComputeNode
 from spawner.compute.qemu import accelerator, run_directory
 from spawner.compute.qemu.node import QEMU, QemuNode
+from spawner.errors import NoNetworkBackend
 from spawner.images import HASH_ALGORITHM, ImageFiles
-from spawner.network import choose
+from spawner.network import bridge_networks, choose
 from spawner.page.lint import Lint
 from spawner.service import open_cloud
 from spawner.store.engine import Store, open_store
@@ -40,7 +41,11 @@ EMPTY_DISK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class CloudOrder:
-    """What `guestling api` was asked for. `outlive`: guests go on when it ends, for the next to adopt."""
+    """What `guestling api` was asked for. `outlive`: guests go on when it ends, for the next to adopt.
+
+    `network`: `auto` is the best user network here, `bridge` one Ethernet for each network; guests on it end
+    with the process, because their network does.
+    """
 
     host: str
     port: int
@@ -50,6 +55,7 @@ class CloudOrder:
     store: str | None = None
     outlive: bool = True
     libvirt_uri: str = ""
+    network: str = "auto"
 
 
 async def serve(
@@ -108,7 +114,11 @@ async def _node(order: CloudOrder, opened: Store) -> ComputeNode:
         libvirt = LibvirtNode(*parts, libvirt_uri.parse(order.libvirt_uri), outlive=order.outlive)
         await libvirt.open()
         return libvirt
-    return QemuNode(*parts, outlive=order.outlive)
+    if order.network != "bridge":
+        return QemuNode(*parts, outlive=order.outlive)
+    if reason := bridge_networks.why_not():
+        raise NoNetworkBackend([reason])
+    return QemuNode(*parts, guest_networks=bridge_networks.BridgeNetworks())
 
 
 async def offer(cloud: Cloud, image: store.Image) -> None:

@@ -14,13 +14,15 @@ class Attachment:
     `netdev` is the value of -netdev without its id, empty for a guest without a card. `relay`: the launcher
     makes a network namespace whose 169.254.169.254 leads to this unix socket. `netns`: the launcher enters
     this namespace instead. `tap`: `INTERFACE:NUMBER`, the tap there that QEMU inherits as this descriptor.
-    `spawns`: QEMU itself must start programs, so its sandbox cannot forbid that.
+    `tap_fd`: an open tap, which QEMU inherits in its stead; who asked for the attachment closes it once QEMU
+    has it. `spawns`: QEMU itself must start programs, so its sandbox cannot forbid that.
     """
 
     netdev: str
     relay: Path | None = None
     netns: Path | None = None
     tap: str | None = None
+    tap_fd: int | None = None
     spawns: bool = False
 
 

@@ -61,9 +61,9 @@ class BridgePort:
 class BridgeNetwork:
     """A network of guests. Everything of it ends with `close`, or with this process."""
 
-    def __init__(self, subnet: IPv4Network) -> None:
+    def __init__(self, subnet: IPv4Network, gateway: IPv4Address | None = None) -> None:
         self._subnet = subnet
-        self._gateway = subnet.network_address + 1
+        self._gateway = gateway or subnet.network_address + 1
         self._user = unprivileged()
         self._run = RunDirectory.create()
         self._sockets = self._run.path / "metadata"

@@ -135,7 +135,7 @@ async def test_a_guest_sees_what_is_plugged_in_and_out(guest: Guest) -> None:
         "serial": volume_id,
         "tags": ["database"],
     }
-    assert (await guest.says("readlink /sys/block/vdb/device/..")).rstrip().endswith("0000:00:08.0")
+    assert (await guest.says("readlink -f /sys/block/vdb/device/..")).rstrip().endswith("0000:00:08.0")
     assert row.device == "/dev/vdb"
     await guest.says("printf written-by-the-guest | dd of=/dev/vdb bs=512 conv=sync,fsync 2>/dev/null")
 

@@ -22,6 +22,7 @@ from spawner.errors import QemuFailed
 UNPLUG_S = 20.0
 """How long a guest has to let go of a device: one that is still booting has not seen the request."""
 ASK_AGAIN_S = 3.0
+RELEASE_S = 5.0
 POLL_S = 0.1
 
 
@@ -122,11 +123,25 @@ async def _forget_disk(vm: Monitored, name: str) -> None:
     """Remove the node and the descriptor sets of a disk that no device uses."""
     nodes: Any = await vm.execute("query-named-block-nodes", {"flat": True})
     if any(node.get("node-name") == name for node in nodes):
-        await vm.execute("blockdev-del", {"node-name": name})
+        await _delete_node(vm, name)
     sets: Any = await vm.execute("query-fdsets")
     for each in sets:
         if any(fd.get("opaque") == name for fd in each["fds"]):
             await vm.execute("remove-fd", {"fdset-id": each["fdset-id"]})
+
+
+async def _delete_node(vm: Monitored, name: str) -> None:
+    """A device that is gone from the tree may still hold its node for an instant. Raises QemuFailed."""
+    deadline_s = time.monotonic() + RELEASE_S
+    while True:
+        try:
+            await vm.execute("blockdev-del", {"node-name": name})
+        except QemuFailed:
+            if time.monotonic() >= deadline_s:
+                raise
+            await asyncio.sleep(POLL_S)
+        else:
+            return
 
 
 async def _unplug(vm: Monitored, device: str) -> None:

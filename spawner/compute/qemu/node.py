@@ -34,7 +34,7 @@ from spawner.compute.qemu.vm import Keeping, Vm
 from spawner.devices import VOLUME_FILES, NicDevice, VolumeDevice
 from spawner.errors import HostInUse, QemuFailed, SpawnerError
 from spawner.images import ImageFiles
-from spawner.network.backend import Backend
+from spawner.network.backend import Attachment, Backend
 from spawner.network.guest_networks import GuestNetworks, UserNetworks, netdev_arguments
 from spawner.placement import Inventory
 from spawner.qemu_img import qemu_img
@@ -66,7 +66,8 @@ class _Running:
 class QemuNode:
     """One host with QEMU. Guests live in `directory/ID/`; images come from the image store.
 
-    `outlive`: guests go on when this process ends, however it does.
+    `outlive`: guests go on when this process ends, however it does. `guest_networks` stand in for the user
+    networks of `backend`.
     """
 
     driver = "qemu"
@@ -81,6 +82,7 @@ class QemuNode:
         backend: Backend,
         *,
         outlive: bool = False,
+        guest_networks: GuestNetworks | None = None,
     ) -> None:
         self.name = name
         self._outlive = outlive
@@ -88,7 +90,8 @@ class QemuNode:
         self._files = GuestFiles(directory, images)
         self._store = store
         self._accelerator = accelerator
-        self._networks: GuestNetworks = UserNetworks(backend)
+        self._networks: GuestNetworks = guest_networks or UserNetworks(backend)
+        self._ports: dict[str, tuple[str, ...]] = {}
         self._volumes = directory.parent / VOLUME_FILES
         self._running: dict[str, _Running] = {}
         self._asked: dict[str, deque[AccessRecord]] = {}
@@ -135,6 +138,8 @@ class QemuNode:
     async def destroy(self, server_id: str) -> None:
         """End the guest and remove its disk."""
         await self._end(server_id, grace_s=0)
+        for port_id in self._ports.pop(server_id, ()):
+            await self._networks.disconnect(port_id)
         self._asked.pop(server_id, None)
         shutil.rmtree(self._files.home(server_id), ignore_errors=True)
 
@@ -224,7 +229,12 @@ class QemuNode:
         attachment = await self._networks.connect(
             plan, guest.vm.run.metadata_socket, guest.vm.run.path, is_first=not others
         )
-        await hotplug.plug_nic(guest.vm, guest_plan.card(nic, model), netdev_arguments(attachment.netdev))
+        self._ports[server.id] = (*self._ports.get(server.id, ()), nic.port_id)
+        card = guest_plan.card(nic, model)
+        try:
+            await hotplug.plug_nic(guest.vm, card, netdev_arguments(attachment.netdev), attachment.tap_fd)
+        finally:
+            _close_taps([attachment])
 
     async def detach_port(self, server: Server, nic: NicDevice) -> None:
         """Hot-unplug, where the guest runs."""
@@ -359,12 +369,16 @@ class QemuNode:
         keeping.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         run = RunDirectory.create()
         metadata: MetadataServer | None = None
+        attachments: list[Attachment] = []
         try:
             metadata = await self._metadata(plan, run)
-            attachments = [
-                await self._networks.connect(port, run.metadata_socket, run.path, is_first=number == 0)
-                for number, port in enumerate(plan.ports)
-            ] or [self._networks.confine(run.metadata_socket, run.path)]
+            self._ports[server.id] = tuple(port.port_id for port in plan.ports)
+            for number, port in enumerate(plan.ports):
+                attachments.append(
+                    await self._networks.connect(port, run.metadata_socket, run.path, is_first=number == 0)
+                )
+            if not attachments:
+                attachments.append(self._networks.confine(run.metadata_socket, run.path))
             spec = await self._files.spec(server, plan, run.path)
             vm = Vm(spec, run, self._accelerator, attachments, binary=QEMU, keeping=keeping)
             await vm.start()
@@ -373,6 +387,8 @@ class QemuNode:
                 await metadata.close()
             run.remove()
             raise
+        finally:
+            _close_taps(attachments)
         await self._watch(server.id, vm, metadata, 0)
 
     async def _metadata(self, plan: GuestPlan, run: RunDirectory) -> MetadataServer:
@@ -417,6 +433,13 @@ class QemuNode:
         await guest.metadata.close()
         if self.on_end is not None:
             await self.on_end(server_id)
+
+
+def _close_taps(attachments: list[Attachment]) -> None:
+    """QEMU has its own copies."""
+    for attachment in attachments:
+        if attachment.tap_fd is not None:
+            os.close(attachment.tap_fd)
 
 
 def _only_one(directory: Path) -> int:

@@ -306,7 +306,7 @@ class Vm:
                 console_fd=handed.number_of(self._listen("console", ours)),
                 agent_fd=handed.number_of(self._listen("agent", ours)) if spec.agent_channel else None,
                 images={disk.path: handed.number_of(open_image(disk, ours)) for disk in layers(spec.disks)},
-                netdevs=tuple(attachment.netdev for attachment in self._network if attachment.netdev),
+                netdevs=tuple(_netdev(each, handed) for each in self._network if each.netdev),
                 spawns=any(attachment.spawns for attachment in self._network),
                 incoming_fd=handed.number_of(open_state(self._incoming, ours)) if self._incoming else None,
                 mark=self._mark(handed),
@@ -549,3 +549,10 @@ async def _pour(
         LOG.debug("a guest's channel broke off")
     finally:
         writer.close()
+
+
+def _netdev(attachment: Attachment, handed: Handover) -> str:
+    """The value of -netdev, with the number under which QEMU finds an open tap."""
+    if attachment.tap_fd is None:
+        return attachment.netdev
+    return f"{attachment.netdev},fd={handed.number_of(attachment.tap_fd)}"

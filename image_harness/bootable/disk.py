@@ -1,7 +1,7 @@
 """Composes a disk from an image of the store: one GPT disk that UEFI and BIOS both boot.
 
 Files and programs that need no root: mkfs.vfat, mtools, syslinux's installer, sfdisk.
-The same image gives the same bytes: identifiers are derived from its digest, times are fixed.
+The same image gives the same bytes: identifiers are derived from its content, times are fixed.
 """
 
 from __future__ import annotations
@@ -67,10 +67,11 @@ def compose(image: store.Image, out: Path, *, qcow2: bool, size_bytes: int | Non
         if root is not None:
             cmdline = _cmdline(cmdline, _uuid_of(root))
         first = _first_root(image, say)
-        esp = _boot_partition(image, cmdline, first, found, work)
+        identity = _identity(root, first, image.manifest.agent)
+        esp = _boot_partition(image, identity, cmdline, first, found, work)
         say("composing the disk")
         raw = work / "disk.raw"
-        size = _write(raw, esp, root, image.manifest.digest, found.gptmbr, size_bytes)
+        size = _write(raw, esp, root, identity, found.gptmbr, size_bytes)
         out.parent.mkdir(parents=True, exist_ok=True)
         made = work / "made"
         if qcow2:
@@ -127,13 +128,13 @@ def _uuid_of(root: Path) -> str:
 
 
 def _boot_partition(
-    image: store.Image, cmdline: str, first: bytes, found: loaders.Loaders, work: Path
+    image: store.Image, identity: str, cmdline: str, first: bytes, found: loaders.Loaders, work: Path
 ) -> Path:
     """The FAT file system that both firmwares read: unified image, syslinux, kernel and initrd."""
     if image.kernel is None:
         raise BadImage(image.directory, "it has no kernel of its own to make a boot partition with")
     kernel = image.kernel.read_bytes()
-    release = f"ID=debian\nPRETTY_NAME={image.name}\nVERSION_ID={image.manifest.digest}\n"
+    release = f"ID=debian\nPRETTY_NAME={image.name}\nVERSION_ID={identity}\n"
     sections = (
         (".osrel", release.encode()), (".cmdline", cmdline.encode() + b"\0"),
         (".uname", image.manifest.kernel.encode()), (".linux", kernel), (".initrd", first),
@@ -148,7 +149,7 @@ def _boot_partition(
     esp = work / "esp.raw"
     esp.touch()
     os.truncate(esp, -(-size // _MIB) * _MIB)
-    serial = hashlib.sha256(image.manifest.digest.encode()).hexdigest()[:8]
+    serial = hashlib.sha256(identity.encode()).hexdigest()[:8]
     environment = {"SOURCE_DATE_EPOCH": str(EPOCH_S), "MTOOLS_SKIP_CHECK": "1"}
     # syslinux's boot sector must know where on the disk it is: -h.
     programs.run(
@@ -180,7 +181,7 @@ def _boot_partition(
 
 
 def _write(
-    disk: Path, esp: Path, root: Path | None, digest: str, gptmbr: Path, size_bytes: int | None
+    disk: Path, esp: Path, root: Path | None, identity: str, gptmbr: Path, size_bytes: int | None
 ) -> int:
     """The disk with its partitions; gives its size. The root's partition is as large as its file system."""
     esp_sectors = esp.stat().st_size // SECTOR
@@ -194,7 +195,7 @@ def _write(
         )
     disk.touch()
     os.truncate(disk, size)
-    own = partial(_derived, digest)
+    own = partial(_derived, identity)
     rows = [
         "label: gpt",
         f"label-id: {own('disk')}",
@@ -214,6 +215,12 @@ def _write(
     return size
 
 
-def _derived(digest: str, what: str) -> str:
+def _identity(root: Path | None, first: bytes, agent: str) -> str:
+    """The same for the same content, whatever way it was asked for: identifiers are derived from it."""
+    content = hashlib.sha256(first).hexdigest() if root is None else _uuid_of(root)
+    return hashlib.sha256(f"{content} {agent}".encode()).hexdigest()[:16]
+
+
+def _derived(identity: str, what: str) -> str:
     """An identifier that is the same for the same image."""
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"guestling:{digest}:{what}")).upper()
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"guestling:{identity}:{what}")).upper()

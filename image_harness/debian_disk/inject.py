@@ -42,7 +42,8 @@ def inject(
 def _directories(paths: Iterable[str]) -> list[str]:
     """Every directory above the paths, shortest first. One that is there already is only complained about."""
     found = {str(parent) for path in paths for parent in PurePosixPath(path).parents if str(parent) != "/"}
-    return sorted(found, key=lambda path: path.count("/"))
+    # By name within one depth: the same files give the same file system.
+    return sorted(found, key=lambda path: (path.count("/"), path))
 
 
 def _check(disk: Path, paths: Iterable[str]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,43 @@ def test_files_arrive_owned_by_root_with_their_modes(disk: Path, tmp_path: Path)
     subprocess.run(["e2fsck", "-fn", str(disk)], check=True, capture_output=True)
 
 
+def test_the_same_files_give_the_same_file_system(tmp_path: Path) -> None:
+    """Made by two processes: sets of words have another order in each."""
+    source = tmp_path / "file"
+    source.write_bytes(b"hello\n")
+    made = []
+    for seed in ("1", "2"):
+        disk = tmp_path / f"disk{seed}"
+        identity = "6f2b9a36-4c1e-4d5a-9a77-3f0d5b1e8c42"
+        argv = [
+            "mke2fs",
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-U",
+            identity,
+            "-E",
+            f"hash_seed={identity}",
+            str(disk),
+            "4M",
+        ]
+        environment = {**os.environ, "E2FSPROGS_FAKE_TIME": "1704067200", "PYTHONHASHSEED": seed}
+        subprocess.run(argv, check=True, env=environment)
+        code = (
+            "import pathlib, sys; from image_harness.debian_disk import inject;"
+            "names = [f'/{a}/{b}/file' for a in 'abcdef' for b in 'uvwxyz'];"
+            "inject.inject(pathlib.Path(sys.argv[1]), dict.fromkeys(names, pathlib.Path(sys.argv[2])), {},"
+            " frozenset(), epoch_s=1704067200)"
+        )
+        root = Path(__file__).parents[3]
+        subprocess.run(
+            [sys.executable, "-c", code, str(disk), str(source)], check=True, env=environment, cwd=root
+        )
+        made.append(disk.read_bytes())
+    assert made[0] == made[1]
+
+
 def test_what_debugfs_could_not_write_is_found_out(disk: Path, tmp_path: Path) -> None:
     big = tmp_path / "big"
     big.write_bytes(bytes(1))
@@ -72,7 +111,6 @@ def test_the_agent_carries_its_reader_and_its_units() -> None:
 
 def test_what_the_reader_imports_is_carried_too() -> None:
     """The list is read out of import lines: run them where nothing else of configdrive is."""
-    import sys
     import tempfile
 
     with tempfile.TemporaryDirectory() as directory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy import delete, insert
@@ -87,16 +87,25 @@ def work_again(server: Server, power: PowerState | None) -> tuple[str, Work] | N
     name = _ACTION_OF.get(server.task_state) if server.task_state else None
     if name == "confirm-resize":
         return name, after_resize(server)
-    if name == "revert-resize":
-        return name, revert_resize(server)
-    if name in {"pause", "unpause"} and power is None:
+    if name in {"resize", "revert-resize"}:
+        work = revert_resize(server) if name == "revert-resize" else WORK[name]
+        # It may have been ended for the resize: then nobody but the store knows that it ran.
+        had_run = power in _OFF and server.power_state is PowerState.RUNNING
+        return name, replace(work, do=_resize_and_start) if had_run else work
+    if name in {"pause", "unpause"} and power in _OFF:
         return None
-    if name == "reboot" and power is None:
+    if name == "reboot" and power in _OFF:
         # It was off already: nobody is there to be asked.
         name = "hard-reboot"
     return (name, WORK[name]) if name in WORK else None
 
 
+async def _resize_and_start(node: ComputeNode, server: Server) -> None:
+    await node.resize(server)
+    await node.power_on(server)
+
+
+_OFF = (None, PowerState.SHUTDOWN, PowerState.CRASHED)
 _ACTION_OF = {
     action.task: name for name, action in ACTIONS.items() if name in WORK or name.endswith("-resize")
 }

@@ -109,7 +109,10 @@ class Smbios:
 
 @dataclass(frozen=True)
 class VmSpec:
-    """A guest to run. Raises InvalidSpec for what no driver could honour."""
+    """A guest to run. Raises InvalidSpec for what no driver could honour.
+
+    `reboots`: a reboot starts it again, as a server; without, it ends the guest, as a test wants it.
+    """
 
     name: str
     uuid: UUID
@@ -125,6 +128,7 @@ class VmSpec:
     smbios: Smbios = field(default_factory=Smbios)
     agent_channel: bool = True
     deadline_s: float = GUEST_DEADLINE_S
+    reboots: bool = False
 
     def __post_init__(self) -> None:
         _require(

@@ -196,6 +196,7 @@ class GuestFiles:
             disks=tuple(disks),
             nics=tuple(card(nic, nic_model(image)) for nic in plan.devices.nics),
             deadline_s=NO_DEADLINE_S,
+            reboots=True,
         )
 
     async def _root_disk(self, server: Server, image: Any, name: str, bus: Bus) -> Disk:

@@ -68,7 +68,8 @@ def machine(spec: VmSpec, wiring: Wiring) -> list[str]:
     """Board, processor, memory; nothing that QEMU or its user's configuration would add by itself."""
     return [
         *("-name", option(spec.name, process=f"guestling-{spec.name}"[:15])),
-        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *(() if spec.reboots else ("-no-reboot",)),
         *("-machine", option(spec.machine, accel=wiring.accelerator, vmport=False)),
         *("-cpu", spec.cpu),
         *("-smp", str(spec.vcpus)),

@@ -232,9 +232,13 @@ def _wrong_on_host(where: Path, running: set[str], known: set[str]) -> list[str]
     sockets = {Path(line.split()[-1]).parent for line in _lines(Path("/proc/net/unix")) if str(where) in line}
     if not sockets <= runs:
         wrong.append(f"sockets in {sockets - runs}")
-    return wrong + [
-        f"a process is left: {what}" for what in _strange_processes({pid for pid, _ in qemus.values()})
-    ]
+    # A launch server that was being started when its spawner died finds out once it is ready.
+    until_s = time.monotonic() + ALL_GONE_S
+    while strange := _strange_processes({pid for pid, _ in qemus.values()}):
+        if time.monotonic() > until_s:
+            break
+        time.sleep(0.02)
+    return wrong + [f"a process is left: {what}" for what in strange]
 
 
 def _strange_processes(qemus: set[int]) -> list[str]:

@@ -58,6 +58,13 @@ def commands(qmp: socket.socket) -> Iterator[dict[str, str]]:
             pending = pending[end:].lstrip()
 
 
+def reboot(qmp: socket.socket) -> None:
+    """The guest restarts itself, which ends us unless we were told otherwise."""
+    time.sleep(0.5)
+    if "-no-reboot" in sys.argv:
+        shut_down(qmp, "guest-reset")
+
+
 def serve(qmp: socket.socket, mode: str) -> None:
     """Answer QMP commands until one of them ends us."""
     say(qmp, GREETING)
@@ -80,6 +87,8 @@ def after_start(qmp: socket.socket, mode: str) -> None:
         shut_down(qmp, mode)
     if mode == "silent-on-kvm" and "accel=kvm" not in " ".join(sys.argv):
         shut_down(qmp, "guest-shutdown")
+    if mode == "reboots":
+        threading.Thread(target=reboot, args=(qmp,), daemon=True).start()
     if mode == "no-space":
         stamp = {"seconds": 1, "microseconds": 2}
         error = {"device": "", "node-name": "disk0", "operation": "write", "action": "stop", "nospace": True}

@@ -231,6 +231,79 @@ async def test_200_creates_at_once_never_oversubscribe(store: Store) -> None:
     assert [len(node.guests) for node in nodes] == [10, 10]
 
 
+LARGER = Flavor("9", "m9.larger", vcpus=2, ram_mib=1024, disk_gib=1)
+RUNNING, PAUSED, SHUTDOWN = PowerState.RUNNING, PowerState.PAUSED, PowerState.SHUTDOWN
+
+
+@pytest.mark.parametrize(
+    ("left", "guest", "status", "power"),
+    [
+        ({"task_state": TaskState.POWERING_OFF}, RUNNING, "SHUTOFF", SHUTDOWN),
+        ({"task_state": TaskState.POWERING_ON, "vm_state": VmState.STOPPED}, SHUTDOWN, "ACTIVE", RUNNING),
+        ({"task_state": TaskState.PAUSING}, RUNNING, "PAUSED", PAUSED),
+        ({"task_state": TaskState.PAUSING}, SHUTDOWN, "SHUTOFF", SHUTDOWN),
+        ({"task_state": TaskState.UNPAUSING, "vm_state": VmState.PAUSED}, PAUSED, "ACTIVE", RUNNING),
+        ({"task_state": TaskState.REBOOTING}, RUNNING, "ACTIVE", RUNNING),
+        ({"task_state": TaskState.REBOOTING}, SHUTDOWN, "ACTIVE", RUNNING),
+        ({"task_state": TaskState.REBUILDING}, SHUTDOWN, "ACTIVE", RUNNING),
+        ({"task_state": TaskState.IMAGE_SNAPSHOT}, PAUSED, "ACTIVE", RUNNING),
+        ({"task_state": TaskState.IMAGE_SNAPSHOT, "vm_state": VmState.PAUSED}, PAUSED, "PAUSED", PAUSED),
+        (
+            {"task_state": TaskState.RESIZE_PREP, "flavor": LARGER, "old_flavor": TINY},
+            SHUTDOWN,
+            "VERIFY_RESIZE",
+            RUNNING,
+        ),
+        (
+            {"task_state": TaskState.RESIZE_REVERTING, "vm_state": VmState.RESIZED},
+            SHUTDOWN,
+            "ACTIVE",
+            RUNNING,
+        ),
+        ({"task_state": TaskState.RESIZE_FINISH, "vm_state": VmState.RESIZED}, RUNNING, "ACTIVE", RUNNING),
+        ({"power_state": RUNNING}, SHUTDOWN, "SHUTOFF", SHUTDOWN),
+        ({}, PAUSED, "PAUSED", PAUSED),
+    ],
+)
+async def test_sp_06_what_a_killed_conductor_had_begun_is_done_again(
+    store: Store, left: Mapping[str, object], guest: PowerState, status: str, power: PowerState
+) -> None:
+    """A server as a kill in the middle of an action leaves it, and its guest as the node then has it."""
+    node = FakeNode("host-1")
+    conductor = _conductor(store, node)
+    await conductor.start()
+    server = await conductor.create(_server(), _caller())
+    await conductor.settled()
+    async with store.write() as connection:
+        await servers.change(connection, server.id, 0.0, **left)
+    node.guests[server.id] = guest
+    again = _conductor(store, node)
+    await again.start()
+    await again.settled()
+    after = await _get(store, server.id)
+    assert (after.status, after.task_state, node.guests[server.id]) == (status, None, power)
+    assert after.power_state is power
+
+
+@pytest.mark.parametrize(("flavor", "old", "holds"), [(TINY, None, TINY), (TINY, LARGER, LARGER)])
+async def test_sp_06_an_allocation_is_what_the_flavors_say(
+    store: Store, flavor: Flavor, old: Flavor | None, holds: Flavor
+) -> None:
+    """Killed between a change of the allocation and the change of the server that it was for."""
+    node = FakeNode("host-1")
+    conductor = _conductor(store, node)
+    await conductor.start()
+    server = await conductor.create(_server(), _caller())
+    await conductor.settled()
+    async with store.write() as connection:
+        provider = (await placement.providers(connection))[0]
+        await placement.claim(connection, server.id, provider, {"VCPU": 7, "MEMORY_MB": 7, "DISK_GB": 7})
+        await servers.change(connection, server.id, 0.0, flavor=flavor, old_flavor=old)
+    await _conductor(store, node).start()
+    async with store.read() as connection:
+        assert (await placement.providers(connection))[0].used == holds.resources()
+
+
 class Killed(BaseException):
     """The process is gone: nothing of it runs any more."""
 

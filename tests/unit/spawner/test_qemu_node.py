@@ -166,6 +166,21 @@ async def test_sp_02_a_qemu_that_dies_at_once_is_the_servers_fault_with_its_last
     await node.close()
 
 
+async def test_a_server_that_reboots_comes_up_again(tmp_path: Path, store: Store, play: Path) -> None:
+    play.write_text("reboots")
+    node = _node(tmp_path, store, tmp_path / "instances")
+    conductor = _conductor(store, node)
+    await conductor.start()
+    await conductor.create(_server(), _caller())
+    await conductor.settled()
+    await asyncio.sleep(1.0)
+    assert (await _get(store)).status == "ACTIVE"
+    assert await node.running() == {SERVER: PowerState.RUNNING}
+    await conductor.delete(SERVER, _caller())
+    await conductor.settled()
+    await node.close()
+
+
 async def test_sp_18_one_directory_has_one_spawner(tmp_path: Path, store: Store, play: Path) -> None:
     assert not play.exists()
     first, second = (_node(tmp_path, store, tmp_path / "instances") for _ in range(2))

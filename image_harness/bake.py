@@ -41,6 +41,7 @@ def bake(order: Order, image: Path, out: Path, say: Say) -> dict[str, object]:
 
     Must be called in the main thread. Raises NotAnImage, HarnessError, SpawnerError.
     """
+    guest.image_format(image)
     tiny = images.get("tiny", say).image
     with cache.scratch() as work, changed_copy(image, out) as copy:
         job = guest.Job(

@@ -115,6 +115,8 @@ class Pinning:
 
 
 NEWEST = Pinning()
+# What apt-get says of a version that it was asked for.
+_NOT_FOUND = re.compile(r"Version '([^']+)' for '([^']+)' was not found")
 
 
 def mirrors() -> Mirrors:
@@ -171,9 +173,18 @@ class Apt:
         return tuple(part.split()[0] for part in found.group(1).split(","))
 
     def download(self, names: Iterable[str], into: Path) -> tuple[Package, ...]:
-        """Fetch the newest version of each package; apt has checked it against the signed list."""
+        """Fetch packages, `name` or `name=version`; apt has checked them against the signed list.
+
+        Raises PinsNotMet for versions that are not there, ProgramFailed.
+        """
         into.mkdir(parents=True, exist_ok=True)
-        self._run("apt-get", "-qq", "download", *names, cwd=into)
+        try:
+            self._run("apt-get", "-qq", "download", *names, cwd=into)
+        except ProgramFailed as error:
+            if absent := _NOT_FOUND.findall(str(error)):
+                wrong = [f"{name} {version}" for version, name in absent]
+                raise PinsNotMet(wrong, self._archive.main) from error
+            raise
         return tuple(_package(deb) for deb in sorted(into.glob("*.deb")))
 
     def _run(self, *argv: str, cwd: Path | None = None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ ALLOWED = {
 }
 # Kernels and ramdisks travel beside disks and have no format to inspect.
 OPAQUE = ("aki", "ari", "ami")
+IMAGE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 HASH_ALGORITHM = "sha512"
 SIZE_LIMIT = 64 * 1024**3
 CHUNK_BYTES = 1 << 20
@@ -56,7 +58,9 @@ class ImageFiles:
         self._size_limit = size_limit
 
     def path(self, image_id: str) -> Path:
-        """Where an image's bytes are."""
+        """Where an image's bytes are. Raises ImageRefused for what is no id: properties name images too."""
+        if IMAGE_ID.fullmatch(image_id) is None:
+            raise ImageRefused(f"{image_id[:64]!r} is no id of an image.")
         return self._directory / image_id
 
     async def receive(self, image_id: str, disk_format: str, chunks: AsyncIterator[bytes]) -> Upload:

@@ -22,6 +22,7 @@ from spawner.conductor import Caller, Conductor
 from spawner.devices import VolumeDevice
 from spawner.empty_disk import empty_qcow2
 from spawner.errors import Conflict, NotFound, SpawnerError
+from spawner.image_cache import CONVERTED
 from spawner.qemu_img import qemu_img
 from spawner.store import servers
 from spawner.store.engine import Store
@@ -31,6 +32,8 @@ from spawner.store.tables import VOLUMES as ROWS
 
 LOG = logging.getLogger(__name__)
 GIB = 1 << 30
+QEMU_NAMES = {"raw": "raw", "iso": "raw", "qcow2": "qcow2", **CONVERTED}
+"""What qemu-img calls the formats of images that a volume can start from."""
 
 DELETABLE = frozenset({"available", "error", "error_extending", "error_deleting"})
 
@@ -127,7 +130,8 @@ class Volumes:
                 image = await _active_image(connection, row.image_id)
         path = self._directory / volume_id
         if image is not None:
-            await _copy(self._image_path(image.id), image.disk_format, path, row.size_gib)
+            name = QEMU_NAMES[image.disk_format]
+            await _copy(self._image_path(image.id), name, path, row.size_gib)
         elif row.source_volume_id is not None:
             await _copy(self._directory / row.source_volume_id, "qcow2", path, row.size_gib)
         else:
@@ -374,8 +378,8 @@ async def _active_image(connection: AsyncConnection, image_id: str) -> Any:
     row = (await connection.execute(select(IMAGES).where(IMAGES.c.id == image_id))).first()
     if row is None:
         raise NotFound("Image", image_id)
-    if row.status != "active":
-        raise Conflict(f"Image {image_id} is not active.")
+    if row.status != "active" or row.disk_format not in QEMU_NAMES:
+        raise Conflict(f"Image {image_id} is not active, or no disk.")
     return row
 
 

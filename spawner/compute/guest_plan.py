@@ -27,6 +27,7 @@ from spawner import devices, networks
 from spawner.compute.driver import Bus, Disk, Format, Nic, VmSpec
 from spawner.devices import Devices, NicDevice, VolumeDevice
 from spawner.errors import NotFound, QemuFailed
+from spawner.image_cache import CONVERTED, ImageCache
 from spawner.images import ImageFiles
 from spawner.instance_document import instance_of
 from spawner.network.guest_networks import PortPlan
@@ -46,6 +47,8 @@ ASKED_LIMIT = 300
 # The first slots of the PCI bus; `devices` deals out 3 and those from 8 on, QEMU takes what is left.
 ROOT_SLOT, CONFIG_DRIVE_SLOT, SECOND_ROOT_SLOT = 4, 5, 7
 NAME_DIGITS = 24
+BOOT_FILES = ("kernel_id", "ramdisk_id")
+"""Properties of an image that name other images."""
 _NIC_MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
 _BUSES = {"virtio": Bus.VIRTIO, "nvme": Bus.NVME, "scsi": Bus.VIRTIO, "sata": Bus.VIRTIO, "ide": Bus.VIRTIO}
 
@@ -88,12 +91,23 @@ async def instance(connection: AsyncConnection, server: Server, volumes_in: Path
 
 async def images(connection: AsyncConnection, server: Server) -> tuple[Any, Any]:
     """A server's image, and the one that it is rescued with, or None. Raises NotFound."""
-    own = await _image(connection, server.image_id)
+    own = await _bootable_image(connection, server, server.image_id)
     if not server.is_in_rescue:
         return own, None
     query = select(RESCUES.c.image_id).where(RESCUES.c.server_id == server.id)
     rescue_id = (await connection.execute(query)).scalar()
-    return own, await _image(connection, rescue_id) if rescue_id else None
+    return own, await _bootable_image(connection, server, rescue_id) if rescue_id else None
+
+
+async def _bootable_image(connection: AsyncConnection, server: Server, image_id: str | None) -> Any:
+    """An image whose kernel and ramdisk its project may read: any user can name some in a property."""
+    image = await _image(connection, image_id)
+    for name in BOOT_FILES:
+        if name in image.properties:
+            part = await _image(connection, image.properties[name])
+            if part.visibility == "private" and part.owner not in {server.project_id, image.owner}:
+                raise NotFound("Image", image.properties[name])
+    return image
 
 
 async def _image(connection: AsyncConnection, image_id: str | None) -> Any:
@@ -164,6 +178,7 @@ class GuestFiles:
     def __init__(self, directory: Path, image_files: ImageFiles) -> None:
         self.directory = directory
         self._images = image_files
+        self._cache = ImageCache(directory.parent / "image-cache")
 
     def home(self, server_id: str) -> Path:
         """Where a server's own files are."""
@@ -174,8 +189,7 @@ class GuestFiles:
         image = plan.rescue_image or plan.image
         properties = image.properties
         kernel, initrd = (
-            self._images.path(properties[name]) if name in properties else None
-            for name in ("kernel_id", "ramdisk_id")
+            self._images.path(properties[name]) if name in properties else None for name in BOOT_FILES
         )
         bus = _BUSES.get(properties.get("hw_disk_bus", ""), Bus.VIRTIO)
         disks = [replace(await self._root_disk(server, plan.image, ROOT_DISK, bus), slot=ROOT_SLOT)]
@@ -203,6 +217,8 @@ class GuestFiles:
         """The server's own layer over the image, as large as its flavor says; made at the first start."""
         base = self._images.path(image.id)
         kind = Format.QCOW2 if image.disk_format == "qcow2" else Format.RAW
+        if image.disk_format in CONVERTED:
+            base, kind = await self._cache.get(image.id, base, image.disk_format), Format.QCOW2
         own = self.home(server.id) / name
         if not own.exists():
             size = [f"{server.flavor.disk_gib}G"] if server.flavor.disk_gib else []

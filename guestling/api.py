@@ -96,11 +96,21 @@ def run(arguments: argparse.Namespace) -> int:
 
     from image_harness.cloud import CloudOrder, serve
     from image_harness.errors import HarnessError
-    from spawner.errors import SpawnerError
+    from spawner.compute.libvirt import uri as libvirt_uri
+    from spawner.errors import InvalidSpec, SpawnerError
 
     host, _, port = arguments.listen.rpartition(":")
     if not host or not port.isdigit() or int(port) > 65535:
         output.complain(f"--listen: {arguments.listen!r} is not ADDR:PORT. Write for example 127.0.0.1:8774")
+        return 2
+    uri = arguments.libvirt_uri or default_libvirt_uri(os.geteuid())
+    try:
+        libvirt_uri.parse(uri)
+    except InvalidSpec as error:
+        output.complain(error)
+        return 2
+    if (arguments.driver, arguments.network) == ("libvirt", "bridge"):
+        output.complain("--network bridge: guests under libvirt have user networks. Use --driver qemu")
         return 2
     order = CloudOrder(
         host=host.strip("[]"),
@@ -110,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         driver=arguments.driver,
         images=tuple(arguments.image),
         outlive=arguments.guests == "adopt",
-        libvirt_uri=arguments.libvirt_uri or default_libvirt_uri(os.geteuid()),
+        libvirt_uri=uri,
         network=arguments.network,
     )
 

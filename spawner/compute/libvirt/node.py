@@ -37,6 +37,7 @@ from spawner.compute.node import CommandAnswer, Console, OnEnd, OnHalt, OnReport
 from spawner.compute.qemu import hotplug, run_directory
 from spawner.compute.qemu.accelerator import Accelerator
 from spawner.compute.qemu.handover import layers
+from spawner.compute.qemu.node import only_one
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import User
 from spawner.devices import VOLUME_FILES, NicDevice, VolumeDevice
@@ -85,6 +86,7 @@ class LibvirtNode:
         self._volumes = directory.parent / VOLUME_FILES
         self._uri = uri
         self._outlive = outlive
+        self._lock: int | None = None
         self._connection = Connection(uri)
         self._domains = Domains(self._connection, str(directory))
         self._inventories = guest_plan.host_inventories(directory)
@@ -123,6 +125,9 @@ class LibvirtNode:
         await asyncio.gather(*self._checks, return_exceptions=True)
         await self._networks.close()
         await self._connection.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     async def _shut_down(self, server_id: str) -> None:
         await self._end(server_id, grace_s=SHUT_DOWN_GRACE_S)
@@ -169,6 +174,8 @@ class LibvirtNode:
 
     async def adopt(self) -> None:
         """Follow again the guests that libvirt kept, and clear away what is left of those that ended."""
+        self._files.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = self._lock or only_one(self._files.directory)
         for server_id, each in (await self._domains.seen()).items():
             if server_id not in self._guests:
                 await self._take_up(server_id, each)

@@ -312,7 +312,7 @@ class QemuNode:
     async def adopt(self) -> None:
         """Take over the guests that run, end those that no server of ours has, and clear away the rest."""
         self._files.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = self._lock or _only_one(self._files.directory)
+        self._lock = self._lock or only_one(self._files.directory)
         await asyncio.gather(
             *(self._adopt(home) for home in self._files.directory.iterdir() if home.is_dir())
         )
@@ -442,7 +442,7 @@ def _close_taps(attachments: list[Attachment]) -> None:
             os.close(attachment.tap_fd)
 
 
-def _only_one(directory: Path) -> int:
+def only_one(directory: Path) -> int:
     """Make sure that no other spawner runs guests in this directory. Raises HostInUse."""
     lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +18,8 @@ DEFAULT_TIMEOUT_S = 300.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `guestling server` and of each thing it does."""
-    output.add_format(parser)
-    parser.add_argument(
-        "--clouds", type=Path, metavar="FILE", help="clouds.yaml (default: of `guestling api`)"
-    )
-    parser.add_argument("--cloud", default="guestling", help="the cloud in it (default: guestling)")
+    _add_common(parser)
+    parser.set_defaults(format="table", clouds=None, cloud=None)
     what = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     _add_create(what.add_parser("create", help="make a server"))
     what.add_parser("list", help="list servers")
@@ -53,6 +51,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wait.add_argument("server", metavar="SERVER")
     wait.add_argument("--for", dest="goal", choices=("active", "agent"), default="active")
     wait.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="SECONDS")
+    for each in what.choices.values():
+        _add_common(each)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """What stands before or behind the word that says what to do."""
+    group = parser.add_argument_group("the cloud")
+    group.add_argument(
+        "--format", choices=("table", "json"), default=argparse.SUPPRESS, help="default: table"
+    )
+    group.add_argument(
+        "--clouds", type=Path, metavar="FILE", default=argparse.SUPPRESS,
+        help="clouds.yaml (default: $OS_CLIENT_CONFIG_FILE, else that of `guestling api`)",
+    )  # fmt: skip
+    group.add_argument(
+        "--cloud", default=argparse.SUPPRESS, help="the cloud in it (default: $OS_CLOUD, else guestling)"
+    )
 
 
 def _add_create(parser: argparse.ArgumentParser) -> None:
@@ -78,9 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
     from spawner.client import Client, read_clouds
     from spawner.errors import SpawnerError
 
-    clouds = arguments.clouds or default_state() / "clouds.yaml"
+    named = os.environ.get("OS_CLIENT_CONFIG_FILE")
+    clouds = arguments.clouds or (Path(named) if named else default_state() / "clouds.yaml")
+    cloud = arguments.cloud or os.environ.get("OS_CLOUD") or "guestling"
     try:
-        with Client(read_clouds(clouds, arguments.cloud)) as client:
+        with Client(read_clouds(clouds, cloud)) as client:
             client.sign_in()
             return _DO[arguments.what](client, arguments)
     except SpawnerError as error:

@@ -103,3 +103,18 @@ def test_a_property_that_is_none_is_an_input_error(
 def test_without_a_cloud_it_says_how_to_start_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(tmp_path / "clouds.yaml", "list") == 1
     assert "Start it with: guestling api" in capsys.readouterr().err
+
+
+def test_options_stand_before_or_behind_the_word(
+    clouds: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main.main(["server", "list", "--clouds", str(clouds), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    # What `guestling api` tells the user to export holds for this client too.
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds))
+    monkeypatch.setenv("OS_CLOUD", "guestling")
+    assert main.main(["server", "--format", "json", "list"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    monkeypatch.setenv("OS_CLOUD", "elsewhere")
+    assert main.main(["server", "list"]) == 1
+    assert "elsewhere" in capsys.readouterr().err

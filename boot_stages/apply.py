@@ -80,7 +80,8 @@ class Effects:
     def apply(self, action: actions.Action) -> None:
         """Carry out one action; logs its start.
 
-        Raises ActionFailed (ModuleFailed for `Fail`), LeftOut for an optional program that is not there.
+        Raises ActionFailed (ModuleFailed for `Fail`), and LeftOut for a command that is not needed, or that
+        is optional and not installed.
         """
         LOG.debug("applying: %s", action.summary())
         try:
@@ -298,8 +299,7 @@ def _run_command(action: actions.RunCommand, effects: Effects) -> None:
     if action.when_exists and not any(
         os.path.lexists(below(effects.root, each)) for each in action.when_exists
     ):
-        LOG.debug("not needed: none of %s is there", ", ".join(action.when_exists))
-        return
+        raise LeftOut(f"{action.argv[0]} is not needed: none of {', '.join(action.when_exists)} is there")
     for path in action.locks:
         _wait_for_lock(below(effects.root, path))
     answer = effects.run(action)
@@ -308,7 +308,7 @@ def _run_command(action: actions.RunCommand, effects: Effects) -> None:
             _write_file(actions.WriteFile(action.output_to, answer.out), effects)
         return
     if action.optional and answer.status == NOT_FOUND:
-        raise LeftOut(action.argv[0])
+        raise LeftOut(f"{action.argv[0]} is not installed: left out")
     if action.otherwise is not None:
         CARRY_OUT[type(action.otherwise)](action.otherwise, effects)
         return

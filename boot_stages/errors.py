@@ -4,7 +4,7 @@ StageError
 +-- ActionFailed        an action could not be carried out
 |   +-- UnsafePath      a path that an ordinary user could have bent
 |   +-- CommandFailed   a command ended with a status that was not expected
-+-- LeftOut             not an error: an optional program is not installed, nothing was done
++-- LeftOut             not an error: a command was not needed, nothing was done
 +-- ModuleFailed        a module ends with an error of its own words
 """
 
@@ -40,10 +40,7 @@ class CommandFailed(ActionFailed):
 
 
 class LeftOut(StageError):
-    """A program that only serves a default is not installed: nothing was done, which is told and no error."""
-
-    def __init__(self, program: str) -> None:
-        super().__init__(f"{program} is not installed: left out")
+    """A command was not needed, or only serves a default and is not installed: told, and no error."""
 
 
 class ModuleFailed(StageError):

@@ -146,6 +146,15 @@ def test_an_optional_program_that_is_not_there_is_not_among_what_was_done(make_g
     assert (alone.result, alone.reason) == ("SUCCESS", "logger is not installed: left out")
 
 
+def test_a_command_that_is_not_needed_is_not_among_what_was_done(make_guest: Any) -> None:
+    reboot = RunCommand(("/sbin/reboot",), when_exists=("/run/reboot-needed",))
+    outcome = run(make_guest(), reboot)
+    words = "/sbin/reboot is not needed: none of /run/reboot-needed is there"
+    assert (outcome.result, outcome.done, outcome.reason, outcome.commands) == ("SUCCESS", (), words, ())
+    needed = run(make_guest(files={"/run/reboot-needed": ""}), reboot)
+    assert needed.done == ("run /sbin/reboot",)
+
+
 def test_what_a_failing_action_does_to_the_rest(make_guest: Any) -> None:
     failing = [{"match": ["no"], "rc": 1}]
     stopped = run(make_guest(replies=failing), RunCommand(("no",)), WriteFile("/after"))

@@ -40,6 +40,7 @@ from spawner.compute.agent_events import Result
 from spawner.compute.driver import Bus, Disk, Ending, Format, Nic, VmSpec
 from spawner.compute.qemu import accelerator
 from spawner.compute.qemu.run_directory import RunDirectory
+from spawner.compute.qemu.template import Template
 from spawner.compute.qemu.vm import Vm
 from spawner.network import choose
 
@@ -144,8 +145,19 @@ async def metadata(
         await server.close()
 
 
-def machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
-    """The guest of an order, ready to be started: its seed prepared, its network attached."""
+def machine(
+    order: Order,
+    host: Host,
+    run: RunDirectory,
+    tell: Tell,
+    *,
+    words: str = "",
+    template: Template | None = None,
+) -> Vm:
+    """The guest of an order, ready to be started: its seed prepared, its network attached.
+
+    `words`: more of the kernel's command line. `template`: the saved guest from which it goes on.
+    """
     # A disk image has no initrd, hence no virtio when detection looks for a drive; NVMe is built in.
     bus = Bus.NVME if order.image.kernel and order.image.disk else Bus.VIRTIO
     drawn = seed.Drawn(os.urandom(RANDOM_SEED_BYTES), datetime.now(UTC).date())
@@ -162,15 +174,21 @@ def machine(order: Order, host: Host, run: RunDirectory, tell: Tell) -> Vm:
         for word in console.feed(chunk):
             tell(Printed(word))
 
-    spec = _spec(order, prepared, run.path)
-    return Vm(spec, run, host.accelerator, [attachment], binary=QEMU, on_console=on_console)
+    if template is None:
+        spec, state = _spec(order, prepared, run.path, words), None
+    else:
+        template.require(host.accelerator)
+        spec, state = template.for_instance(order.instance.name, UUID(order.instance.uuid)), template.state
+    accelerator_ = host.accelerator
+    return Vm(spec, run, accelerator_, [attachment], binary=QEMU, on_console=on_console, incoming=state)
 
 
-def _spec(order: Order, prepared: seed.Seed, run: Path) -> VmSpec:
+def _spec(order: Order, prepared: seed.Seed, run: Path, more: str) -> VmSpec:
     image = order.image
     words = [image.manifest.cmdline] if image.kernel else []
     words += ["guestling.tree=1"] if image.kernel and order.list_changes else []
     words += ["guestling.keep=1"] if image.kernel and order.stay else []
+    words += [more] if more else []
     disks = (_root_disk(image, run), prepared.drive)
     return VmSpec(
         name=order.instance.name,

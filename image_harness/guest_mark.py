@@ -37,6 +37,7 @@ class Wanted:
     timeout_s: float = 300.0
     scope: Scope = Scope.MODULE
     faults: bytes | None = None
+    template: bool = False
 
 
 def parse(arguments: Mapping[str, object], beside: Path) -> Wanted:
@@ -137,6 +138,15 @@ def _keys(value: object, _: Path) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _flag(name: str) -> Reader:
+    def read(value: object, _: Path) -> bool:
+        if not isinstance(value, bool):
+            raise InvalidMark(name, f"{value!r} is neither true nor false", "Give True or False")
+        return value
+
+    return read
+
+
 def _timeout(value: object, _: Path) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
         raise InvalidMark("timeout_s", f"{value!r} is no time", "Give seconds")
@@ -162,4 +172,5 @@ _READERS: Mapping[str, Reader] = {
     "timeout_s": _timeout,
     "scope": _one_of("scope", Scope),
     "faults": _faults,
+    "template": _flag("template"),
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-from image_harness import boot, explain, images, instances, store
+from image_harness import boot, explain, guest_template, images, instances, store
 from image_harness.errors import GuestBroken, HarnessError
 from image_harness.guest import Guest
 from image_harness.guest_budget import Ledger
@@ -21,6 +21,7 @@ from image_harness.session import Loop, Session
 from image_harness.timeline import evidence, spans, stock
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import Result
+from spawner.compute.qemu.template import Template
 from spawner.errors import SpawnerError
 
 # Ended with the test run at the latest; this is for a run that hangs.
@@ -47,6 +48,7 @@ class Workshop:
         self._scratch = scratch
         self._images: dict[str, store.Image] = {}
         self._host: boot.Host | None = None
+        self._templates: dict[str, Template] = {}
         self._count = 0
 
     @cached_property
@@ -66,6 +68,14 @@ class Workshop:
         if self._host is None:
             self._host = boot.probe_host(image)
         return self._host
+
+    def template(self, order: boot.Order, host: boot.Host) -> Template:
+        """The saved guest of an image, made when it is first asked for. Raises BootFailed, SpawnerError."""
+        name = order.image.manifest.digest
+        if name not in self._templates:
+            made = guest_template.make(order, host, self._scratch / f"{name}.state")
+            self._templates[name] = self.loop.run(made)
+        return self._templates[name]
 
     def report_directory(self, name: str) -> Path:
         """A new name for a report; the directory is made only when something is put into it."""
@@ -100,9 +110,11 @@ class LiveGuest:
         image = workshop.image(wanted.image, self._tell)
         host = workshop.host(image)
         self._tell(Chosen(Choice.IMAGE, image.name, f"kernel {image.manifest.kernel}"))
+        why_not = guest_template.why_not(wanted, image) if wanted.template else "nobody asked for it"
+        uuid_ = uuid.uuid4() if why_not else guest_template.INSTANCE
         order = boot.Order(
             image=image,
-            instance=instances.describe(wanted.name, uuid.uuid4(), wanted.user_data, wanted.keys),
+            instance=instances.describe(wanted.name, uuid_, wanted.user_data, wanted.keys),
             source=wanted.source,
             deadline_s=LIFETIME_S,
             list_changes=image.disk is None,
@@ -112,6 +124,7 @@ class LiveGuest:
         self._memory_mib = image.manifest.memory_mib
         self._holds = False
         self._session = Session(order, host, self._tell, commands=overlay.takes_commands(image))
+        self._saved = None if why_not else partial(workshop.template, order, host)
 
     def _tell(self, happening: Happening) -> None:
         self._watch(happening, self._told.tell(happening))
@@ -123,7 +136,9 @@ class LiveGuest:
             budget.begin(self._memory_mib)
             self._holds = True
         try:
-            self._loop.run(self._session.start(self._wanted.timeout_s))
+            # Made within the budget: it costs a boot the first time.
+            template = self._saved() if self._saved else None
+            self._loop.run(self._session.start(self._wanted.timeout_s, template))
         except (HarnessError, SpawnerError) as error:
             self.keep(disk=True)
             error.add_note(self.kept_in_words())

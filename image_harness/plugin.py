@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MARKS = (
     (
         "guest(image='tiny', user_data=None, source='metadata', name='guest', keys=(), timeout_s=300, "
-        "scope='module', faults=None, budget=None): the guest that the fixture `guest` boots"
+        "scope='module', faults=None, budget=None, template=False): the guest that the fixture `guest` boots"
     ),
     "guest_matrix(**arguments): the test once for each combination of values of `guest`'s arguments",
 )

@@ -15,15 +15,16 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from image_harness import boot
+from image_harness import boot, guest_template
 from image_harness.errors import BootFailed, GuestBroken
 from image_harness.guest_shell import protocol
-from image_harness.progress import Ended, Requested, Said, Starting, Tell
+from image_harness.progress import Ended, Requested, Restored, Said, Starting, Tell
 from image_harness.report import private
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import Finished, Ready, Result
 from spawner.compute.driver import Ending
 from spawner.compute.qemu.run_directory import RunDirectory
+from spawner.compute.qemu.template import Template
 from spawner.compute.qemu.vm import Vm
 
 T = TypeVar("T")
@@ -76,9 +77,10 @@ class Session:
         self._asked = 0
         self._started_s = 0.0
 
-    async def start(self, timeout_s: float) -> None:
+    async def start(self, timeout_s: float, template: Template | None = None) -> None:
         """Boot, until the guest takes commands or has said how it went and is gone.
 
+        `template`: a saved guest from which this one goes on.
         Raises BootFailed when it does neither in time, SpawnerError when it cannot be started.
         """
         run = self._run = RunDirectory.create()
@@ -87,10 +89,13 @@ class Session:
         await self._stack.enter_async_context(
             boot.metadata(self._order, run.metadata_socket, self._on_request)
         )
-        vm = boot.machine(self._order, self._host, run, self._tell)
+        vm = boot.machine(self._order, self._host, run, self._tell, template=template)
         self._tell(Starting())
         self._started_s = time.monotonic()
         self._vm = await self._stack.enter_async_context(vm)
+        if template is not None:
+            await guest_template.go_on(vm, self._order.instance.macs[0])
+            self._tell(Restored())
         try:
             await asyncio.wait_for(self._follow(vm), timeout_s)
         except TimeoutError:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from image_harness import cpio, programs, root_view, store
 from image_harness.debian_disk import inject
 
 SERVE = Path(__file__).parent / "serve"
+WAIT = Path(__file__).parent / "wait"
 UNIT = Path(__file__).parent / "guestling-harness.service"
 # What /init of an initramfs guest starts after the agent, when told to list what changed.
 AFTER_THE_AGENT = "usr/share/guestling/tree"
 # What it starts and does not wait for, when told to take commands.
 BESIDE_THE_CONSOLE = "usr/lib/guestling/serve"
+# What the kernel starts instead of /init, when told to, in a guest that is to be saved.
+BEFORE_INIT = "usr/share/guestling/wait"
 _UNITS = "/usr/lib/systemd/system"
 
 
@@ -28,9 +32,9 @@ def with_shell(image: store.Image, where: Path) -> store.Image:
     if image.disk is not None:
         return dataclasses.replace(image, disk=_disk(image.disk, where))
     if image.initrd is not None:
-        return dataclasses.replace(
-            image, initrd=_initrd(image.initrd, where / f"{image.manifest.digest}.cpio")
-        )
+        programs_ = {AFTER_THE_AGENT: SERVE, BEFORE_INIT: WAIT}
+        own = where / f"{image.manifest.digest}.cpio"
+        return dataclasses.replace(image, initrd=_initrd(image.initrd, own, programs_))
     return image
 
 
@@ -52,15 +56,19 @@ def with_server(image: store.Image, where: Path) -> store.Image:
         cmdline = f"{image.manifest.cmdline} guestling.keep=1 guestling.exec=1"
         return dataclasses.replace(
             image,
-            initrd=_initrd(image.initrd, where / f"{image.manifest.digest}.server.cpio", BESIDE_THE_CONSOLE),
+            initrd=_initrd(
+                image.initrd,
+                where / f"{image.manifest.digest}.server.cpio",
+                {BESIDE_THE_CONSOLE: SERVE},
+            ),
             manifest=dataclasses.replace(image.manifest, cmdline=cmdline),
         )
     return with_shell(image, where)
 
 
-def _initrd(initrd: Path, own: Path, place: str = AFTER_THE_AGENT) -> Path:
+def _initrd(initrd: Path, own: Path, programs_: Mapping[str, Path]) -> Path:
     """One more archive behind the others: the kernel unpacks all, later files win."""
-    added = cpio.archive([cpio.file(place, SERVE.read_bytes(), 0o755)])
+    added = cpio.archive([cpio.file(name, path.read_bytes(), 0o755) for name, path in programs_.items()])
     own.write_bytes(initrd.read_bytes() + added)
     return own
 

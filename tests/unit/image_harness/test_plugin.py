@@ -56,6 +56,7 @@ def test_the_mark_gives_a_guest_in_words_of_the_command_line(tmp_path: Path) -> 
         ({"timeout_s": True}, r"guest\(timeout_s\): True is no time"),
         ({"faults": "none.yaml"}, r"guest\(faults\): .*none.yaml: No such file or directory."),
         ({"faults": [{"path": "*"}]}, r"guest\(faults\): .*a rule that does nothing"),
+        ({"template": 1}, r"guest\(template\): 1 is neither true nor false"),
         ({"faults": 3}, r"guest\(faults\): int is not a fault script"),
     ],
 )

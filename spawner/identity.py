@@ -24,6 +24,7 @@ from spawner.store.tables import APPLICATION_CREDENTIALS, PROJECTS, ROLES, USERS
 # Each role includes those after it.
 ROLE_ORDER = ("admin", "member", "reader")
 TOKEN_LIFE_S = 4 * 3600
+APPLICATION_CREDENTIAL = "application_credential"
 SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 SALT_BYTES = 16
 DOMAIN = {"id": "default", "name": "Default"}
@@ -164,22 +165,36 @@ async def by_application_credential(
     good = is_secret(secret, row.secret_hash if row is not None else _NOBODY)
     if row is None or not good or (row.expires_at is not None and row.expires_at <= now):
         raise NotAuthenticated
+    assigned = select(ROLES.c.role).where(
+        ROLES.c.user_id == row.user_id, ROLES.c.project_id == row.project_id
+    )
+    # What its maker has lost since, the credential has lost too.
+    still = implied(frozenset((await connection.execute(assigned)).scalars()))
+    roles = implied(frozenset(row.roles) & frozenset(still))
+    if not roles:
+        raise NotAuthenticated
+    life = now + TOKEN_LIFE_S
     return Identity(
         row.user_id,
         row.user_name,
         row.project_id,
         row.project,
-        implied(frozenset(row.roles)),
-        ("application_credential",),
+        roles,
+        (APPLICATION_CREDENTIAL,),
         now,
-        now + TOKEN_LIFE_S,
+        life if row.expires_at is None else min(life, row.expires_at),
     )
 
 
 async def rescoped(
     connection: AsyncConnection, identity: Identity, project: str | None, *, project_is_id: bool, now: float
 ) -> Identity:
-    """A token for a token, perhaps of another project; it lives no longer. Raises NotAuthenticated."""
+    """A token for a token, perhaps of another project; it lives no longer. Raises NotAuthenticated.
+
+    An application credential is for its own project and roles: its tokens are not exchanged.
+    """
+    if APPLICATION_CREDENTIAL in identity.methods:
+        raise NotAuthenticated
     scope = project or identity.project_id
     is_id = project_is_id if project else True
     found = await _scoped(
@@ -254,6 +269,7 @@ async def add_application_credential(
     roles: tuple[str, ...],
     expires_at: float | None,
     now: float,
+    description: str = "",
 ) -> None:
     """Make an application credential with at most the roles of its maker."""
     await connection.execute(
@@ -265,6 +281,7 @@ async def add_application_credential(
             secret_hash=hash_secret(secret, salt),
             roles=[role for role in roles if role in identity.roles],
             expires_at=expires_at,
+            description=description,
             created_at=now,
         )
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -73,7 +74,7 @@ class _AuthBody(msgspec.Struct):
 
 
 class _NewCredential(msgspec.Struct):
-    name: str
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
     secret: str | None = None
     description: str | None = None
     expires_at: str | None = None
@@ -119,6 +120,20 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
             needs("identity:application-credential")(service.remove_credential),
         ),
     ]
+
+
+def _moment(text: str, now: float) -> float:
+    """Seconds since 1970 of an ISO time, UTC where it names no zone. Raises Fault 400, also for the past."""
+    try:
+        moment = datetime.fromisoformat(text)
+        found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise Fault(
+            400, "Invalid input for field/attribute expires_at: an ISO 8601 time is needed."
+        ) from None
+    if found <= now:
+        raise Fault(400, "Invalid input for field/attribute expires_at: it is in the past.")
+    return found
 
 
 CATALOG = (
@@ -383,6 +398,8 @@ class _Identity:
         self._own(request)
         wanted = form.application_credential
         identity = request[IDENTITY]
+        self._refuse_credentials(identity)
+        self._check_credential(wanted, identity)
         secret = wanted.secret or base64.urlsafe_b64encode(self._cloud.random(48)).decode()
         roles = tuple(str(role.get("name") or role.get("id")) for role in wanted.roles or ())
         credential_id = self._cloud.new_id().replace("-", "")
@@ -397,14 +414,36 @@ class _Identity:
                 secret,
                 self._cloud.random(people.SALT_BYTES),
                 roles or identity.roles,
-                None,
+                None if wanted.expires_at is None else _moment(wanted.expires_at, self._cloud.clock()),
                 self._cloud.clock(),
+                wanted.description or "",
             )
         (row,) = [row for row in await self._credentials(identity.user_id) if row.id == credential_id]
         # The one time that the secret is told.
         return answer({"application_credential": {**self._credential(row), "secret": secret}}, 201)
 
+    @staticmethod
+    def _refuse_credentials(identity: Identity) -> None:
+        """Credentials do not beget credentials: a stolen one must not outlive its own deletion."""
+        if people.APPLICATION_CREDENTIAL in identity.methods:
+            raise Fault(
+                403, "Application credentials are not made or deleted with an application credential."
+            )
+
+    @staticmethod
+    def _check_credential(wanted: _NewCredential, identity: Identity) -> None:
+        if wanted.unrestricted or wanted.access_rules:
+            raise Fault(400, "Unrestricted application credentials and access rules are not possible here.")
+        for role in wanted.roles or ():
+            name = str(role.get("name") or role.get("id"))
+            if name not in identity.roles:
+                text = (
+                    f"Invalid application credential: Could not find role assignment with role: {name[:64]}"
+                )
+                raise Fault(400, text)
+
     async def remove_credential(self, request: web.Request) -> web.Response:
+        self._refuse_credentials(request[IDENTITY])
         user_id, wanted = self._own(request), request.match_info["credential"]
         async with self._cloud.store.write() as connection:
             gone = await connection.execute(
@@ -424,7 +463,7 @@ class _Identity:
             "project_id": row.project_id,
             "user_id": row.user_id,
             "roles": [{"id": role, "name": role} for role in row.roles],
-            "expires_at": iso(row.expires_at),
+            "expires_at": None if row.expires_at is None else (iso(row.expires_at, micro=True) or "") + "Z",
             "unrestricted": False,
             "system": None,
             "links": {},

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from spawner.api.cloud import Cloud
 from spawner.api.quotas import QUOTAS
 from spawner.compute.fake_node import FakeNode
 from spawner.service import open_cloud
+from spawner.store.tables import APPLICATION_CREDENTIALS, ROLES
 
 
 def _qcow2(backing: bytes) -> bytes:
@@ -204,6 +206,60 @@ async def test_an_application_credential_signs_in_until_it_is_deleted(
     sign_in = {"auth": {"identity": method}}
     assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 201
     assert (await member.call("DELETE", f"{path}/{credential}"))[0] == 204
+    assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 401
+
+
+async def test_an_application_credential_expires_and_is_no_more_than_its_maker(
+    cloud: Cloud, nobody: Api, member: Api
+) -> None:
+    user = cloud.tokens.read(member._token).user_id
+    path = f"/identity/v3/users/{user}/application_credentials"
+
+    async def make(**fields: object) -> tuple[int, Any]:
+        name = f"c{next(_numbers)}"
+        return await member.call("POST", path, {"application_credential": {"name": name, **fields}})
+
+    for bad in ("soon", "2001-01-01T00:00:00", "2001-01-01T00:00:00+00:00"):
+        assert (await make(expires_at=bad))[0] == 400
+    assert (await make(roles=[{"name": "admin"}]))[0] == 400
+    assert (await make(unrestricted=True))[0] == 400
+    until = datetime.fromtimestamp(cloud.clock() + 60, UTC)
+    status, made = await make(expires_at=until.isoformat(), roles=[{"name": "reader"}], description="d")
+    assert status == 201
+    credential = made["application_credential"]
+    assert (credential["description"], credential["expires_at"][:16]) == ("d", until.isoformat()[:16])
+
+    secret = {"id": credential["id"], "secret": credential["secret"]}
+    method = {"methods": ["application_credential"], "application_credential": secret}
+    status, token = await nobody.call("POST", "/identity/v3/auth/tokens", {"auth": {"identity": method}})
+    assert status == 201
+    assert [role["name"] for role in token["token"]["roles"]] == ["reader"]
+    assert token["token"]["expires_at"][:16] == until.isoformat()[:16]
+    made_by_it = Api(nobody._session, nobody._url, nobody.headers["X-Subject-Token"])
+    assert (await made_by_it.call("POST", "/compute/v2.1/os-keypairs", {"keypair": {"name": "x"}}))[0] == 403
+    exchange = {"identity": {"methods": ["token"], "token": {"id": made_by_it._token}}}
+    assert (await nobody.call("POST", "/identity/v3/auth/tokens", {"auth": exchange}))[0] == 401
+    async with cloud.store.write() as connection:
+        changed = {"expires_at": cloud.clock() - 1}
+        await connection.execute(APPLICATION_CREDENTIALS.update().values(**changed))
+    assert (await nobody.call("POST", "/identity/v3/auth/tokens", {"auth": {"identity": method}}))[0] == 401
+
+
+async def test_a_credential_makes_no_credentials_and_ends_with_its_makers_role(
+    cloud: Cloud, nobody: Api, member: Api
+) -> None:
+    user = cloud.tokens.read(member._token).user_id
+    path = f"/identity/v3/users/{user}/application_credentials"
+    _status, made = await member.call("POST", path, {"application_credential": {"name": "ci", "secret": "s"}})
+    secret = {"id": made["application_credential"]["id"], "secret": "s"}
+    method = {"methods": ["application_credential"], "application_credential": secret}
+    sign_in = {"auth": {"identity": method}}
+    assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 201
+    thief = Api(nobody._session, nobody._url, nobody.headers["X-Subject-Token"])
+    assert (await thief.call("POST", path, {"application_credential": {"name": "more"}}))[0] == 403
+    assert (await thief.call("DELETE", f"{path}/{secret['id']}"))[0] == 403
+    async with cloud.store.write() as connection:
+        await connection.execute(ROLES.delete().where(ROLES.c.user_id == user))
     assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 401
 
 

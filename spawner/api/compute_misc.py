@@ -299,7 +299,9 @@ def _hypervisor(request: web.Request, row: Any, provider: placement.Provider, gu
         "status": "disabled" if row.disabled else "enabled",
         "service": {"id": row.id, "host": row.name, "disabled_reason": row.disabled_reason or None},
     }
-    if request[MICROVERSION] < (2, 88):
+    if request[MICROVERSION] >= (2, 88):
+        document["uptime"] = None
+    else:
         total = {name: inventory.total for name, inventory in provider.inventories.items()}
         used = provider.used
         document.update(

@@ -325,13 +325,23 @@ class _Identity:
             "domain_id": DOMAIN["id"],
             "enabled": row.enabled,
             "password_expires_at": None,
+            "description": "",
+            "email": None,
             "options": {},
             "links": {"self": f"{self._cloud.url}/identity/v3/users/{row.id}"},
         }
 
     async def roles(self, _request: web.Request) -> web.Response:
         roles: list[dict[str, Any]] = [
-            {"id": role, "name": role, "domain_id": None, "options": {}} for role in ROLE_ORDER
+            {
+                "id": role,
+                "name": role,
+                "domain_id": None,
+                "description": None,
+                "options": {},
+                "links": {"self": f"{self._cloud.url}/identity/v3/roles/{role}"},
+            }
+            for role in ROLE_ORDER
         ]
         return answer({"roles": roles, "links": {}})
 
@@ -354,7 +364,14 @@ class _Identity:
 
     async def services(self, _request: web.Request) -> web.Response:
         rows = [
-            {"id": entry["id"], "name": entry["name"], "type": entry["type"], "enabled": True, "links": {}}
+            {
+                "id": entry["id"],
+                "name": entry["name"],
+                "type": entry["type"],
+                "description": "",
+                "enabled": True,
+                "links": {},
+            }
             for entry in catalog(self._cloud)
         ]
         return answer({"services": rows, "links": {}})

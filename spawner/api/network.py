@@ -288,6 +288,14 @@ class _Networks:
                     "availability_zones": ["nova"],
                     "availability_zone_hints": [],
                     "provider:network_type": "local",
+                    "provider:physical_network": None,
+                    "provider:segmentation_id": None,
+                    "ipv4_address_scope": None,
+                    "ipv6_address_scope": None,
+                    "is_default": False,
+                    "qos_policy_id": None,
+                    "vlan_transparent": None,
+                    "dns_domain": "",
                 }
             )
         elif path == "ports":
@@ -298,10 +306,34 @@ class _Networks:
                     "extra_dhcp_opts": [],
                     "port_security_enabled": True,
                     "dns_assignment": [],
+                    "dns_name": "",
+                    "dns_domain": "",
+                    "binding:host_id": "",
+                    "binding:profile": {},
+                    "binding:vif_type": "other" if row.device_id else "unbound",
+                    "binding:vif_details": {},
+                    "ip_allocation": "immediate" if row.fixed_ips else "none",
+                    "propagate_uplink_status": False,
+                    "qos_policy_id": None,
+                    "qos_network_policy_id": None,
+                    "resource_request": None,
+                    "device_profile": None,
+                    "data_plane_status": None,
+                    "numa_affinity_policy": None,
+                    "hardware_offload_type": None,
                 }
             )
         elif path == "subnets":
-            document.update({"subnetpool_id": None, "service_types": []})
+            document.update(
+                {
+                    "subnetpool_id": None,
+                    "service_types": [],
+                    "segment_id": None,
+                    "dns_publish_fixed_ip": False,
+                }
+            )
+        elif path == "security-group-rules":
+            document["remote_address_group_id"] = None
         elif path == "security-groups":
             query = select(SECURITY_GROUP_RULES).where(SECURITY_GROUP_RULES.c.security_group_id == row.id)
             rules = (await connection.execute(query)).all()

@@ -47,9 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     events = what.add_parser("events", help="what happened to a server and in its guest")
     events.add_argument("server", metavar="SERVER")
     events.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
-    wait = what.add_parser("wait", help="wait for a server's state or its agent's result")
+    wait = what.add_parser("wait", help="wait for a server's state, its agent's result, or its signals")
     wait.add_argument("server", metavar="SERVER")
-    wait.add_argument("--for", dest="goal", choices=("active", "agent"), default="active")
+    wait.add_argument(
+        "--for",
+        dest="goal",
+        type=_goal,
+        default="active",
+        metavar="active|agent|signals=N",
+        help="signals: N posts of success to the signal address in the guest (default: active)",
+    )
     wait.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="SECONDS")
     for each in what.choices.values():
         _add_common(each)
@@ -280,6 +287,8 @@ def _wait(client: Client, arguments: argparse.Namespace) -> int:
         settled = client.until_settled(server["id"], arguments.timeout)
         _print_server(settled, arguments)
         return 0 if settled["status"] == "ACTIVE" else 1
+    if arguments.goal != "agent":
+        return _wait_for_signals(client, server, int(arguments.goal.partition("=")[2]), arguments)
     for event in client.follow(server["id"], arguments.timeout):
         if event["type"] == "guest.result":
             result = event["payload"]
@@ -294,6 +303,47 @@ def _wait(client: Client, arguments: argparse.Namespace) -> int:
             return 1
     output.complain(f"{server['name']}: no result of its agent within {arguments.timeout:g} s")
     return 1
+
+
+def _goal(text: str) -> str:
+    name, _, count = text.partition("=")
+    if text in {"active", "agent"} or (name == "signals" and count.isdecimal() and 1 <= int(count) <= 64):
+        return text
+    raise argparse.ArgumentTypeError(f"{text!r} is not active, agent or signals=N (N from 1 to 64)")
+
+
+def _wait_for_signals(
+    client: Client, server: dict[str, Any], count: int, arguments: argparse.Namespace
+) -> int:
+    from spawner import signals
+
+    condition, received = signals.WaitCondition(count), []
+    for event in client.follow(server["id"], arguments.timeout):
+        if event["type"].endswith(".error"):
+            output.complain(f"{server['name']}: {event['payload'].get('fault', 'it failed')}")
+            return 1
+        if event["type"] != signals.EVENT:
+            continue
+        condition.take(event["payload"])
+        received.append(event["payload"])
+        if condition.failure is not None:
+            output.complain(f"{server['name']}: a signal of failure: {condition.failure}")
+            return 1
+        if condition.is_met:
+            break
+    if not condition.is_met:
+        output.complain(
+            f"{server['name']}: {condition.received} of {count} signals within {arguments.timeout:g} s."
+            f" A guest gives one with a POST to {signals.URL}"
+        )
+        return 1
+    if arguments.format == "json":
+        output.print_json(received)
+    else:
+        output.print_rows(
+            ("STATUS", "ID", "REASON"), [(each["status"], each["id"], each["reason"]) for each in received]
+        )
+    return 0
 
 
 _DO: dict[str, Callable[[Client, argparse.Namespace], int]] = {

@@ -74,6 +74,7 @@ class MetadataServer:
         passwords: Passwords | None = None,
         token_keys: tuple[bytes, ...] = (),
         on_request: Callable[[AccessRecord], None] | None = None,
+        on_report: Callable[[str, bytes], Awaitable[None]] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.services = Services(
@@ -83,6 +84,7 @@ class MetadataServer:
             limiter=Limiter(self.settings.rate),
             token_keys=token_keys or (os.urandom(KEY_BYTES),),
             on_request=on_request,
+            on_report=on_report,
         )
         self.services.instances.on_change.append(self.services.tell_change)
         self.listeners: list[OpenListener] = []

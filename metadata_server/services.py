@@ -35,6 +35,7 @@ class Services:
     limiter: Limiter
     token_keys: tuple[bytes, ...]
     on_request: Callable[[AccessRecord], None] | None = None
+    on_report: Callable[[str, bytes], Awaitable[None]] | None = None
     vendor_data: Callable[[Instance], Awaitable[Mapping[str, Json] | None]] | None = None
     wall_time: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic

@@ -82,6 +82,8 @@ async def _append_report(wish: AppendReport, tree: Tree, services: Services) -> 
     if len(kept) >= REPORTS_PER_INSTANCE:
         return error(409, detail=f"{REPORTS_PER_INSTANCE} reports are kept already")
     kept.append(wish.record)
+    if services.on_report is not None:
+        await services.on_report(tree.instance.uuid, wish.record)
     return Response(200)
 
 

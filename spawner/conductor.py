@@ -17,10 +17,12 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from metadata_server.access import AccessRecord
-from spawner import demand, devices, placement, scheduler
+from spawner import demand, devices, placement, scheduler, signals
 from spawner.compute.agent_events import AgentEvent
+from spawner.compute.measure import Measure
 from spawner.compute.node import CommandAnswer, ComputeNode, Console, NoticesHalts
 from spawner.errors import Conflict, NotEnough, NoValidHost, SpawnerError
+from spawner.signals import Signal
 from spawner.states import ACTIONS, PowerState, TaskState, VmState, why_refused
 from spawner.store import events, servers
 from spawner.store.engine import Store
@@ -74,6 +76,7 @@ class Conductor:
         for node in self._nodes.values():
             await self._register(node)
             node.on_report, node.on_end = self._guest_reported, self._guest_ended
+            node.on_signal = self._guest_signalled
             if isinstance(node, NoticesHalts):
                 node.on_halt = self._guest_halted
             await node.adopt()
@@ -383,6 +386,13 @@ class Conductor:
         node = self._nodes.get(server.host or "")
         return node.console_output(server.id) if node is not None else b""
 
+    async def measures(self) -> dict[str, Measure]:
+        """What every guest that runs has used, by server."""
+        found: dict[str, Measure] = {}
+        for node in self._nodes.values():
+            found.update(await node.measures())
+        return found
+
     def metadata_requests(self, server: Server) -> Sequence[AccessRecord]:
         """What a server's guest asked its metadata service for in this run."""
         node = self._nodes.get(server.host or "")
@@ -500,6 +510,11 @@ class Conductor:
         kind = f"guest.{payload.pop('event', 'malformed')}"
         async with self._store.write() as connection:
             await events.record(connection, self._clock(), kind, server_id, None, payload)
+
+    async def _guest_signalled(self, server_id: str, signal: Signal) -> None:
+        """Record a signal of a guest to those who wait for it."""
+        async with self._store.write() as connection:
+            await events.record(connection, self._clock(), signals.EVENT, server_id, None, signal.payload())
 
     async def _guest_ended(self, server_id: str) -> None:
         """A guest powered off by itself: the server is stopped, unless something is being done to it."""

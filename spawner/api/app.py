@@ -21,6 +21,7 @@ from spawner.api import (
     identity,
     image,
     interfaces,
+    metrics,
     microversion,
     network,
     openapi,
@@ -42,7 +43,7 @@ from spawner.page.lint import Lint, nothing
 LOG = logging.getLogger(__name__)
 BODY_LIMIT = 1024 * 1024
 # What is told without a token: how to get one, and which versions there are.
-OPEN_PATHS = frozenset({"/identity/v3/auth/tokens", openapi.PATH, *versions.PATHS})
+OPEN_PATHS = frozenset({"/identity/v3/auth/tokens", openapi.PATH, metrics.PATH, *versions.PATHS})
 
 
 def make_app(cloud: Cloud, lint: Lint = nothing) -> web.Application:
@@ -61,6 +62,7 @@ def make_app(cloud: Cloud, lint: Lint = nothing) -> web.Application:
         image,
         network,
         placement,
+        metrics,
         interfaces,
         guest_access,
         volume,
@@ -142,5 +144,6 @@ def _authenticate(request: web.Request, cloud: Cloud) -> None:
 
 
 def _answer(service: str, fault: Fault, request_id: str) -> web.Response:
-    headers = {"WWW-Authenticate": "Keystone uri='/identity'"} if fault.code == 401 else None
+    how = 'Basic realm="guestling"' if service == "metrics" else "Keystone uri='/identity'"
+    headers = {"WWW-Authenticate": how} if fault.code == 401 else None
     return web.json_response(faults.body(service, fault, request_id), status=fault.code, headers=headers)

@@ -22,6 +22,7 @@ POLICY: dict[str, str] = {
     "network:read": READER,
     "network:write": MEMBER,
     "placement:read": ADMIN,
+    "metrics:read": ADMIN,
     "volume:read": READER,
     "volume:write": MEMBER,
     "volume:all-projects": ADMIN,

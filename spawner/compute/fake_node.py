@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from metadata_server.access import AccessRecord
-from spawner.compute.node import CommandAnswer, OnEnd, OnReport
+from spawner.compute.measure import Measure
+from spawner.compute.node import CommandAnswer, OnEnd, OnReport, OnSignal
 from spawner.devices import NicDevice, VolumeDevice
 from spawner.errors import SpawnerError
 from spawner.placement import DISK_GB, MEMORY_MB, VCPU, Inventory
@@ -66,10 +67,12 @@ class FakeNode:
         self.plugged: dict[str, set[str]] = {}
         self.asked: dict[str, list[AccessRecord]] = {}
         self.said: dict[str, bytes] = {}
+        self.used: dict[str, Measure] = {}
         self.fail_spawn = ""
         self.fail_plug = ""
         self.spawn_takes_s = 0.0
         self.on_report: OnReport | None = None
+        self.on_signal: OnSignal | None = None
         self.on_end: OnEnd | None = None
         self._has = {
             VCPU: Inventory(vcpus, allocation_ratio=4.0),
@@ -195,6 +198,10 @@ class FakeNode:
         if self.fail_plug:
             raise FakeNodeFailed(self.fail_plug)
         self.plugged.get(server_id, set()).discard(device_id)
+
+    async def measures(self) -> Mapping[str, Measure]:
+        """What a test said that they used."""
+        return {server_id: found for server_id, found in self.used.items() if server_id in self.guests}
 
     def metadata_requests(self, server_id: str) -> Sequence[AccessRecord]:
         """What a test said that the guest asked."""

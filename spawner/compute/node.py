@@ -12,12 +12,15 @@ from typing import Protocol, runtime_checkable
 
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import AgentEvent
+from spawner.compute.measure import Measure
 from spawner.devices import NicDevice, VolumeDevice
 from spawner.placement import Inventory
+from spawner.signals import Signal
 from spawner.states import PowerState
 from spawner.store.servers import Server
 
 OnReport = Callable[[str, AgentEvent], Awaitable[None]]
+OnSignal = Callable[[str, Signal], Awaitable[None]]
 OnEnd = Callable[[str], Awaitable[None]]
 OnHalt = Callable[[str, str], Awaitable[None]]
 
@@ -55,11 +58,13 @@ class NoticesHalts(Protocol):
 class ComputeNode(Protocol):
     """Runs servers by their id. Every method raises a SpawnerError with the reason when it cannot.
 
-    The conductor sets `on_report`, which is told what a guest's agent says, and `on_end`, which is told that
+    The conductor sets `on_report`, which is told what a guest's agent says, `on_signal`, which is told of a
+    guest's signals to those who wait for it, and `on_end`, which is told that
     a guest ended by itself.
     """
 
     on_report: OnReport | None
+    on_signal: OnSignal | None
     on_end: OnEnd | None
 
     @property
@@ -117,6 +122,9 @@ class ComputeNode(Protocol):
 
     def console_output(self, server_id: str) -> bytes:
         """What the serial console kept."""
+
+    async def measures(self) -> Mapping[str, Measure]:
+        """What each guest that runs has used in this run; one that ends meanwhile is left out."""
 
     def metadata_requests(self, server_id: str) -> Sequence[AccessRecord]:
         """What the guest asked its metadata service for since its last start, the newest few hundred."""

@@ -26,7 +26,7 @@ LIBRARY_HOMES: dict[str, tuple[str, ...]] = {
     "libvirt_qemu": ("spawner/compute/libvirt/domains.py",),
     "netifaces": ("metadata_server/interfaces.py",),
     "oslo_utils": ("spawner/images.py",),
-    "prometheus_client": ("metadata_server/metrics.py",),
+    "prometheus_client": ("metadata_server/metrics.py", "spawner/api/metrics.py"),
     "pycdlib": ("configdrive/oracle.py",),
     "qemu": ("spawner/compute/qemu/process.py",),
     "rich": ("guestling/screen.py",),

@@ -15,12 +15,14 @@ from pathlib import Path
 
 from instance_metadata.instance import Instance
 from metadata_server.access import AccessRecord
-from metadata_server.app import MetadataServer
+from metadata_server.app import MetadataServer, Settings
 from metadata_server.listener import Listener, Mode
 from metadata_server.passwords import DirectoryPasswords
+from spawner import signals
 from spawner.compute.agent_events import AgentEvent, EventLog
 from spawner.compute.guest_commands import CommandChannel
 from spawner.compute.guest_plan import ASKED_LIMIT, PASSWORDS
+from spawner.compute.node import OnSignal
 from spawner.compute.qemu.console import ConsoleFeed
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import User
@@ -53,14 +55,23 @@ class Guest:
         self._home = home
         self.asked: deque[AccessRecord] = deque(maxlen=ASKED_LIMIT)
         self._metadata = MetadataServer(
-            passwords=DirectoryPasswords(home / PASSWORDS), on_request=self.asked.append
+            Settings(reports=True),
+            passwords=DirectoryPasswords(home / PASSWORDS),
+            on_request=self.asked.append,
+            on_report=self._signalled,
         )
+        self.on_signal: OnSignal | None = None
         self._events = EventLog()
         self._agent: _Line | None = None
         self._follower: asyncio.Task[None] | None = None
         self._console: _Line | None = None
         self._feeds: set[ConsoleFeed] = set()
         self._opening = asyncio.Lock()
+
+    async def _signalled(self, server_id: str, content: bytes) -> None:
+        signal = signals.parse(content)
+        if signal is not None and self.on_signal is not None:
+            await self.on_signal(server_id, signal)
 
     # --- metadata ---------------------------------------------------------------------------------------
 

@@ -33,8 +33,9 @@ from spawner.compute.libvirt.domain import DomainWiring
 from spawner.compute.libvirt.domains import Domains, Monitor, Seen
 from spawner.compute.libvirt.guest import RECORD_NAME, Guest, GuestConsole, console_record
 from spawner.compute.libvirt.uri import ConnectionUri, Scope
-from spawner.compute.node import CommandAnswer, Console, OnEnd, OnHalt, OnReport
-from spawner.compute.qemu import hotplug, run_directory
+from spawner.compute.measure import Measure
+from spawner.compute.node import CommandAnswer, Console, OnEnd, OnHalt, OnReport, OnSignal
+from spawner.compute.qemu import gauge, hotplug, run_directory
 from spawner.compute.qemu.accelerator import Accelerator
 from spawner.compute.qemu.handover import layers
 from spawner.compute.qemu.node import only_one
@@ -47,6 +48,7 @@ from spawner.network.backend import Attachment, Backend
 from spawner.network.guest_networks import GuestNetworks, UserNetworks, netdev_arguments
 from spawner.placement import MEMORY_MB, VCPU, Inventory
 from spawner.qemu_img import qemu_img
+from spawner.signals import Signal
 from spawner.states import PowerState
 from spawner.store import servers
 from spawner.store.engine import Store
@@ -95,6 +97,7 @@ class LibvirtNode:
         self._asked: dict[str, deque[AccessRecord]] = {}
         self._checks: set[asyncio.Task[None]] = set()
         self.on_report: OnReport | None = None
+        self.on_signal: OnSignal | None = None
         self.on_end: OnEnd | None = None
         self.on_halt: OnHalt | None = None
 
@@ -167,6 +170,14 @@ class LibvirtNode:
     def console_output(self, server_id: str) -> bytes:
         """What libvirt recorded of the console, of this run and earlier ones."""
         return console_record(self._files.home(server_id))
+
+    async def measures(self) -> Mapping[str, Measure]:
+        """Of QMP and /proc; of a daemon on another machine nothing is told, for its /proc is not ours."""
+        found = {}
+        for server_id in list(self._guests) if self._uri.is_local else ():
+            with contextlib.suppress(SpawnerError, OSError):
+                found[server_id] = await gauge.measured(Monitor(self._connection, server_id).execute)
+        return found
 
     def metadata_requests(self, server_id: str) -> Sequence[AccessRecord]:
         """Of the last run that this process saw."""
@@ -349,6 +360,7 @@ class LibvirtNode:
         async with self._store.read() as connection:
             plan = await guest_plan.read(connection, server, self._volumes)
         guest = Guest(server.id, RunDirectory.create(), self._files.home(server.id))
+        guest.on_signal = self._signalled
         # Before it starts: a guest that ends at once is then told of.
         self._guests[server.id] = guest
         try:
@@ -434,6 +446,10 @@ class LibvirtNode:
         if self.on_report is not None:
             await self.on_report(server_id, event)
 
+    async def _signalled(self, server_id: str, signal: Signal) -> None:
+        if self.on_signal is not None:
+            await self.on_signal(server_id, signal)
+
     # --- ending one -------------------------------------------------------------------------------------
 
     async def _end(self, server_id: str, *, grace_s: float) -> None:
@@ -508,6 +524,7 @@ class LibvirtNode:
             await self._clear_away(Guest(server_id, RunDirectory.reopen(seen.run), seen.run))
             return
         guest = Guest(server_id, RunDirectory.reopen(seen.run), self._files.home(server_id), adopted=True)
+        guest.on_signal = self._signalled
         try:
             async with self._store.read() as connection:
                 server = await servers.get(connection, server_id)

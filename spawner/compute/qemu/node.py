@@ -18,14 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metadata_server.access import AccessRecord
-from metadata_server.app import MetadataServer
+from metadata_server.app import MetadataServer, Settings
 from metadata_server.listener import Listener, Mode
 from metadata_server.passwords import DirectoryPasswords
+from spawner import signals
 from spawner.compute import guest_plan
 from spawner.compute.guest_commands import CommandChannel
 from spawner.compute.guest_plan import ASKED_LIMIT, PASSWORDS, GuestFiles, GuestPlan
-from spawner.compute.node import CommandAnswer, Console, OnEnd, OnHalt, OnReport
-from spawner.compute.qemu import guest_record, hotplug, run_directory
+from spawner.compute.measure import Measure
+from spawner.compute.node import CommandAnswer, Console, OnEnd, OnHalt, OnReport, OnSignal
+from spawner.compute.qemu import gauge, guest_record, hotplug, run_directory
 from spawner.compute.qemu.accelerator import Accelerator
 from spawner.compute.qemu.console import read_record
 from spawner.compute.qemu.run_directory import RunDirectory
@@ -96,6 +98,7 @@ class QemuNode:
         self._running: dict[str, _Running] = {}
         self._asked: dict[str, deque[AccessRecord]] = {}
         self.on_report: OnReport | None = None
+        self.on_signal: OnSignal | None = None
         self.on_end: OnEnd | None = None
         self.on_halt: OnHalt | None = None
 
@@ -119,6 +122,15 @@ class QemuNode:
     def console_output(self, server_id: str) -> bytes:
         """What the console kept, of this run or the last one."""
         return read_record(self._files.home(server_id))[0]
+
+    async def measures(self) -> Mapping[str, Measure]:
+        """Of QMP and /proc."""
+        found = {}
+        for server_id, guest in list(self._running.items()):
+            # A guest that ends while it is asked has nothing to say: that is no fault of the others.
+            with contextlib.suppress(SpawnerError, OSError):
+                found[server_id] = await gauge.measured(guest.vm.execute)
+        return found
 
     def metadata_requests(self, server_id: str) -> Sequence[AccessRecord]:
         """Of the last run that this process saw."""
@@ -395,11 +407,22 @@ class QemuNode:
         """The metadata service of one guest, on the socket that its network leads to."""
         passwords = DirectoryPasswords(self._files.home(plan.instance.uuid) / PASSWORDS)
         asked = self._asked[str(plan.instance.uuid)] = deque(maxlen=ASKED_LIMIT)
-        metadata = MetadataServer(passwords=passwords, on_request=asked.append)
+        metadata = MetadataServer(
+            Settings(reports=True),
+            passwords=passwords,
+            on_request=asked.append,
+            on_report=self._signalled,
+        )
         metadata.instances.put(plan.instance)
         listener = Listener(f"unix:{run.metadata_socket}", Mode.SOCKET, instance_id=plan.instance.uuid)
         await metadata.listen(listener)
         return metadata
+
+    async def _signalled(self, server_id: str, content: bytes) -> None:
+        """Pass on what a guest posted, where it is a signal to those who wait for it."""
+        signal = signals.parse(content)
+        if signal is not None and self.on_signal is not None:
+            await self.on_signal(server_id, signal)
 
     async def _watch(self, server_id: str, vm: Vm, metadata: MetadataServer, told: int) -> None:
         commands = CommandChannel(server_id)

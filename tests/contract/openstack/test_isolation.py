@@ -5,6 +5,7 @@ The operations come from the route table, so that one which is added later is te
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -32,6 +33,15 @@ BODIES: dict[str, Any] = {
     "put /network/v2.0/subnets/{id}": {"subnet": {"name": "mine"}},
     "put /network/v2.0/ports/{id}": {"port": {"name": "mine"}},
     "put /network/v2.0/security-groups/{id}": {"security_group": {"name": "mine"}},
+    "post /compute/v2.1/servers/{id}/os-interface": {"interfaceAttachment": {}},
+    "post /compute/v2.1/servers/{id}/os-volume_attachments": {"volumeAttachment": {"volumeId": "x"}},
+    "put /compute/v2.1/servers/{id}/os-volume_attachments/{volume}": {"volumeAttachment": {"volumeId": "x"}},
+    "post /compute/v2.1/servers/{id}/x-exec": {"command": "id"},
+    "post /compute/v2.1/servers/{id}/x-console": {"data": "id"},
+    "put /volume/v3/volumes/{id}": {"volume": {"name": "mine"}},
+    "post /volume/v3/volumes/{id}/action": {"os-extend": {"new_size": 2}},
+    "post /volume/v3/volumes/{id}/metadata": {"metadata": {}},
+    "put /volume/v3/volumes/{id}/metadata": {"metadata": {}},
     "post /identity/v3/users/{id}/application_credentials": {"application_credential": {"name": "x"}},
 }
 # Path -> why a foreign id is answered otherwise than with 404.
@@ -44,6 +54,8 @@ SHARED = {
     "/image/v2/schemas/": "says nothing of any project",
     "/network/v2.0/quotas/": "the same figures for everybody",
     "/network/v2.0/extensions/": "says nothing of any project",
+    "/volume/v3/types/": "types belong to nobody",
+    "/volume/v3/os-quota-sets/": "the same figures for everybody",
     "/placement/": "for admins, whatever the id",
 }
 
@@ -97,6 +109,17 @@ async def _made(owner: Caller, cloud: Cloud) -> dict[str, str]:
     )
     await cloud.conductor.settled()
     key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJq0tmXNeXv4qAxb7c2b4O5W1YsyUy4IVYQbWdJzk4Ev"
+    volume = await new("/volume/v3/volumes", "volume", name="v", size=1)
+    for _try in range(200):
+        shown = (await owner.call("GET", f"/volume/v3/volumes/{volume}"))[1]["volume"]
+        if shown["status"] == "available":
+            break
+        await asyncio.sleep(0.05)
+    wish = {"volumeAttachment": {"volumeId": volume}}
+    status, answer = await owner.call("POST", f"/compute/v2.1/servers/{server}/os-volume_attachments", wish)
+    assert status == 200, (answer, shown)
+    await cloud.conductor.settled()
+    attachment = (await owner.call("GET", "/volume/v3/attachments"))[1]["attachments"][0]["id"]
     keypair = await new("/compute/v2.1/os-keypairs", "keypair", name="k", public_key=key)
     return {
         "/compute/v2.1/servers/{id}": server,
@@ -117,6 +140,8 @@ async def _made(owner: Caller, cloud: Cloud) -> dict[str, str]:
             security_group_id=group,
             direction="ingress",
         ),
+        "/volume/v3/volumes/{id}": volume,
+        "/volume/v3/attachments/{id}": attachment,
         "/identity/v3/projects/{id}": owner.project,
         "/identity/v3/users/{id}": owner.user,
         "credential": credential,

@@ -44,7 +44,7 @@ MAY_LACK: dict[str, dict[str, str]] = {
     },
     "compute.ServerAction": {NONE: "id name", "one action has them, the list does not": "events"},
     "compute.ServerGroup": {GONE: "metadata policies"},
-    "compute.ServerInterface": {NONE: "id name", GONE: "tag"},
+    "compute.ServerInterface": {NONE: "id name"},
     "identity.ApplicationCredential": {
         UNSET: "access_rules",
         "told once, when it is made": "secret",

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from image_harness.timeline.spans import Span, State, Timeline, Track, in_order
 
-WIDTH, LABELS, RIGHT, ROW, HEAD, AXIS = 1000, 270, 62, 18, 26, 30
+WIDTH, LABELS, RIGHT, ROW, HEAD, AXIS = 1000, 292, 66, 18, 26, 30
 """Pixels: the whole, the column of names, room for a figure at the right, a row, a heading, an axis."""
-LABEL_CHARACTERS = 40
+LABEL_CHARACTERS = 38
 UNITS_SHOWN = 25
 MODULES_SHOWN = 120
 REQUESTS_SHOWN = 40
@@ -176,7 +176,7 @@ def _figure(spans: Sequence[Span]) -> str:
     digits = 1 if took_s < 0.00995 else 0
     shown = f"{took_s:.2f} s" if took_s >= 0.1 else f"{took_s * 1000:.{digits}f} ms"
     bad = sorted({span.note for span in spans if span.track is Track.REQUEST and span.state is not State.OK})
-    count = f"{len(spans)} x " if len(spans) > 1 else ""
+    count = f"{len(spans)} times, " if len(spans) > 1 else ""
     return escape(f"{count}{shown}" + (f"  {', '.join(bad)}" if bad else ""))
 
 

@@ -162,6 +162,7 @@ def test_that_is_too_slow(guest):
 """
 
 
+@pytest.mark.timeout(300)
 def test_a_matrix_with_faults_a_budget_and_testinfra_over_two_workers(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +218,7 @@ def test_with_a_drive_it_is_booted(guest):
 """
 
 
+@pytest.mark.timeout(300)
 def test_guests_go_on_from_a_saved_one_where_that_is_safe(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,7 @@ class Row(NamedTuple):
 
 def _table() -> list[Row]:
     """The rows of the table in the documentation: `pattern` | kind | reason."""
-    rows = re.findall(r"^\| `([^`]+)` \| (\w+) \|", TABLE.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([^`]+)` \| (absent|extra|mode|content) \|", TABLE.read_text(), re.MULTILINE)
     return [Row(*row) for row in rows]
 
 

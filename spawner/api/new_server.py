@@ -14,8 +14,10 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from spawner import image_properties
 from spawner.api.faults import Fault
 from spawner.api.quotas import QUOTAS
+from spawner.errors import InvalidSpec
 from spawner.store import servers
 from spawner.store.servers import Flavor
 from spawner.store.tables import FLAVORS, IMAGES, KEYPAIRS, SECURITY_GROUPS, SERVER_GROUPS
@@ -204,6 +206,10 @@ async def check_image(
         raise Fault(400, f"Image {image_id[:64]} could not be found.")
     if row.status != "active":
         raise Fault(400, f"Image {image_id} is not active.")
+    try:
+        image_properties.read(row.properties)
+    except InvalidSpec as error:
+        raise Fault(400, str(error)) from error
     if row.min_ram > flavor.ram_mib:
         raise Fault(400, "Flavor's memory is too small for requested image.")
     if flavor.disk_gib and row.min_disk > flavor.disk_gib:

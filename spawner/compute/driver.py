@@ -28,6 +28,7 @@ class Bus(Enum):
 
     VIRTIO = "virtio"
     NVME = "nvme"
+    SCSI = "scsi"
     SCSI_CD = "scsi-cd"
 
 

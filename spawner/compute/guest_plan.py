@@ -23,7 +23,7 @@ from configdrive import builder
 from instance_metadata import documents
 from instance_metadata.errors import InvalidInstance
 from instance_metadata.instance import Instance
-from spawner import devices, networks
+from spawner import devices, image_properties, networks
 from spawner.compute.driver import Bus, Disk, Format, Nic, VmSpec
 from spawner.devices import Devices, NicDevice, VolumeDevice
 from spawner.errors import NotFound, QemuFailed
@@ -49,8 +49,6 @@ ROOT_SLOT, CONFIG_DRIVE_SLOT, SECOND_ROOT_SLOT = 4, 5, 7
 NAME_DIGITS = 24
 BOOT_FILES = ("kernel_id", "ramdisk_id")
 """Properties of an image that name other images."""
-_NIC_MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
-_BUSES = {"virtio": Bus.VIRTIO, "nvme": Bus.NVME, "scsi": Bus.VIRTIO, "sata": Bus.VIRTIO, "ide": Bus.VIRTIO}
 
 
 @dataclass(frozen=True)
@@ -155,9 +153,8 @@ def card(nic: NicDevice, model: str) -> Nic:
 
 
 def nic_model(image: Any) -> str:
-    """The kind of card that an image asks for."""
-    model = image.properties.get("hw_vif_model", "virtio")
-    return _NIC_MODELS.get(model, "virtio-net-pci")
+    """The kind of card that an image asks for. Raises InvalidSpec."""
+    return image_properties.read(image.properties).nic_model
 
 
 def host_inventories(directory: Path) -> Mapping[str, Inventory]:
@@ -191,13 +188,16 @@ class GuestFiles:
         kernel, initrd = (
             self._images.path(properties[name]) if name in properties else None for name in BOOT_FILES
         )
-        bus = _BUSES.get(properties.get("hw_disk_bus", ""), Bus.VIRTIO)
+        hardware = image_properties.read(properties)
+        bus = hardware.disk_bus
         disks = [replace(await self._root_disk(server, plan.image, ROOT_DISK, bus), slot=ROOT_SLOT)]
         if plan.rescue_image is not None:
             rescue = await self._root_disk(server, plan.rescue_image, RESCUE_DISK, bus)
             disks = [replace(rescue, slot=ROOT_SLOT), replace(disks[0], slot=SECOND_ROOT_SLOT)]
-        if server.config_drive or properties.get("img_config_drive") == "mandatory":
-            disks.append(replace(_config_drive(plan.instance, drive_in, bus), slot=CONFIG_DRIVE_SLOT))
+        if server.config_drive or hardware.config_drive:
+            disks.append(
+                replace(_config_drive(plan.instance, drive_in, hardware.cdrom_bus), slot=CONFIG_DRIVE_SLOT)
+            )
         disks += [volume_disk(volume) for volume in plan.devices.volumes]
         return VmSpec(
             name=f"i-{server.id}",
@@ -208,7 +208,7 @@ class GuestFiles:
             memory_mib=server.flavor.ram_mib,
             vcpus=server.flavor.vcpus,
             disks=tuple(disks),
-            nics=tuple(card(nic, nic_model(image)) for nic in plan.devices.nics),
+            nics=tuple(card(nic, hardware.nic_model) for nic in plan.devices.nics),
             deadline_s=NO_DEADLINE_S,
             reboots=True,
         )

@@ -184,6 +184,20 @@ async def test_a_rescued_guest_has_its_own_disk_as_the_second_one(guest: Guest) 
     assert "vdb" not in await guest.says("ls /sys/block")
 
 
+async def test_an_image_that_asks_for_scsi_gets_it(guest: Guest) -> None:
+    async with guest.cloud.store.write() as connection:
+        row = (await connection.execute(select(IMAGES).where(IMAGES.c.name == "tiny"))).one()
+        properties = {**row.properties, "hw_disk_bus": "scsi", "img_config_drive": "mandatory"}
+        await connection.execute(IMAGES.update().where(IMAGES.c.id == row.id).values(properties=properties))
+    await guest.cloud.conductor.act(SERVER, "hard-reboot", guest.caller())
+    await guest.cloud.conductor.settled()
+    assert (await guest.server()).vm_state is VmState.ACTIVE
+    # Disks are of type 0, CDs of type 5, as SCSI numbers them; its kernel may have a driver for neither.
+    kinds = await guest.says("modprobe virtio_scsi; sleep 1; cat /sys/bus/scsi/devices/*:*:*:*/type")
+    assert sorted(kinds.split()) == ["0", "5"]
+    assert "vd" not in await guest.says("ls /sys/block")
+
+
 async def test_what_is_typed_on_the_console_is_carried_out(guest: Guest) -> None:
     console = await guest.cloud.conductor.console(SERVER)
     await guest.says("true")  # the shell on the console comes after the agent, as the answers do

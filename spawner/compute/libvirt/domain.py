@@ -179,6 +179,7 @@ class _Plug:
 _PLUGS = {
     Bus.VIRTIO: _Plug("disk", "virtio", "vd"),
     Bus.NVME: _Plug("disk", "virtio", "vd"),
+    Bus.SCSI: _Plug("disk", "scsi", "sd", on_pci=False),
     Bus.SCSI_CD: _Plug("cdrom", "scsi", "sd", on_pci=False),
 }
 
@@ -222,13 +223,13 @@ def _backing(disk: Disk | None, fd_groups: Mapping[Path, str]) -> Element:
 
 
 def controllers(spec: VmSpec) -> list[Element]:
-    """No USB, which libvirt would add; SCSI where a CD needs it; the bus of the agent's port."""
+    """No USB, which libvirt would add; SCSI where a disk or CD needs it; the bus of the agent's port."""
     found = [_element("controller", {"type": "usb", "model": "none"})]
-    cd = next((disk for disk in spec.disks if disk.bus is Bus.SCSI_CD), None)
-    if cd is not None:
+    first = next((disk for disk in spec.disks if disk.bus in {Bus.SCSI, Bus.SCSI_CD}), None)
+    if first is not None:
         scsi = _element("controller", {"type": "scsi", "index": "0", "model": "virtio-scsi"})
-        if cd.slot is not None:
-            scsi.append(pci_address(cd.slot))
+        if first.slot is not None:
+            scsi.append(pci_address(first.slot))
         found.append(scsi)
     if spec.agent_channel:
         serial = {"type": "virtio-serial", "index": "0", "ports": "2"}

@@ -208,7 +208,17 @@ def _scsi_cd(index: int, node: str, disk: Disk) -> list[Plug]:
     ]
 
 
-_PLUGS = {Bus.VIRTIO: _virtio_disk, Bus.NVME: _nvme_disk, Bus.SCSI_CD: _scsi_cd}
+def _scsi_disk(index: int, node: str, disk: Disk) -> list[Plug]:
+    controller, drive = _scsi_cd(index, node, disk)
+    return [controller, {**drive, "driver": "scsi-hd", "werror": None if disk.read_only else "stop"}]
+
+
+_PLUGS = {
+    Bus.VIRTIO: _virtio_disk,
+    Bus.NVME: _nvme_disk,
+    Bus.SCSI: _scsi_disk,
+    Bus.SCSI_CD: _scsi_cd,
+}
 
 
 def nic_device(index: int, nic: Nic, netdev: str) -> list[str]:

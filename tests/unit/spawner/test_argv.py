@@ -125,6 +125,7 @@ def test_sp_10_a_qcow2_without_a_named_base_gets_none() -> None:
     [
         (Bus.VIRTIO, ["virtio-blk-pci,id=disk-0,drive=disk0,serial=seed"]),
         (Bus.NVME, ["nvme,id=disk-0,drive=disk0,serial=seed"]),
+        (Bus.SCSI, ["virtio-scsi-pci,id=scsi0", "scsi-hd,id=disk-0,bus=scsi0.0,drive=disk0,serial=seed"]),
         (Bus.SCSI_CD, ["virtio-scsi-pci,id=scsi0", "scsi-cd,id=disk-0,bus=scsi0.0,drive=disk0,serial=seed"]),
     ],
 )

@@ -79,9 +79,10 @@ async def serve(
     runner = web.AppRunner(make_app(cloud, lint), access_log=None)
     await runner.setup()
     try:
+        ended = _on_signal()
         await web.TCPSite(runner, order.host, order.port).start()
         ready(url, order.state / "clouds.yaml")
-        await _until_signal()
+        await ended.wait()
     finally:
         await runner.cleanup()
         await cloud.volumes.close()
@@ -91,11 +92,12 @@ async def serve(
         await opened.close()
 
 
-async def _until_signal() -> None:
+def _on_signal() -> asyncio.Event:
+    """Set by the first signal that asks for an end (SP-23)."""
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    await ended.wait()
+    return ended
 
 
 async def _node(order: CloudOrder, opened: Store) -> ComputeNode:

@@ -87,7 +87,7 @@ async def client(
         yield connected
     await runner.cleanup()
     await cloud.conductor.close()
-    await node.close()
+    await node.close(grace_s=0)
     await opened.close()
 
 

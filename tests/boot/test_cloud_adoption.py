@@ -134,7 +134,9 @@ def test_sp_06_a_guest_outlives_its_killed_spawner_and_is_taken_over(cloud: Clou
 
     client = cloud.start()
     assert cloud.qemus() == {server: process}
-    assert reports(client, server) == heard
+    again = reports(client, server)
+    assert again[: len(heard)] == heard
+    assert len(again) == len(set(again))
     assert "said-by-survivor" in console(client, server)
     client.call("POST", f"/compute/v2.1/servers/{server}/action", {"os-stop": None})
     assert client.until_settled(server, 60)["status"] == "SHUTOFF"
@@ -153,25 +155,6 @@ def test_sp_06_a_guest_outlives_its_killed_spawner_and_is_taken_over(cloud: Clou
     assert list(cloud.instances.iterdir()) == []
     assert list(cloud.runs.iterdir()) == []
     assert cloud.end(signal.SIGTERM) == 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_sp_23_with_the_policy_end_a_signal_shuts_guests_down(cloud: Cloud, number: signal.Signals) -> None:
-    client = cloud.start(guests="end")
-    server = create(client, "web-1")
-    assert client.until_settled(server, 60)["status"] == "ACTIVE"
-    assert list(cloud.qemus()) == [server]
-    until_result(client, server)
-    started_s = time.monotonic()
-    assert cloud.end(number) == 0
-    assert cloud.qemus() == {}
-    assert list(cloud.runs.iterdir()) == []
-    assert time.monotonic() - started_s < 60
-    if number is signal.SIGHUP:
-        return
-    client = cloud.start(guests="end")
-    assert client.until_settled(server, 60)["status"] == "SHUTOFF"
-    assert "said-by-survivor" in console(client, server)
 
 
 def test_sp_06_with_the_policy_end_a_killed_spawner_takes_its_guests_along(cloud: Cloud) -> None:

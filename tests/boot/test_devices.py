@@ -80,7 +80,7 @@ async def guest(tmp_path: Path, tiny: store.Image, host: boot.Host) -> AsyncIter
         backend = host.network.backend
         node = QemuNode("host-1", tmp_path / "instances", opened, files, host.accelerator, backend)
         cloud = await open_cloud(tmp_path, [node], "http://127.0.0.1:1", opened)
-        stack.push_async_callback(node.close)
+        stack.push_async_callback(node.close, grace_s=0)
         stack.push_async_callback(cloud.volumes.close)
         stack.push_async_callback(cloud.conductor.close)
         await offer(cloud, tiny)

@@ -286,17 +286,20 @@ class QemuNode:
         """What the console kept, then what it says."""
         return _VmConsole(self._guest(server_id).vm)
 
-    async def close(self) -> None:
-        """Leave every guest to the next life, or end it in order; disks stay in both cases."""
-        part = self._leave if self._outlive else self._shut_down
-        await asyncio.gather(*(part(server_id) for server_id in list(self._running)))
+    async def close(self, grace_s: float = SHUT_DOWN_GRACE_S) -> None:
+        """Leave every guest to the next life, or end it in order; disks stay in both cases.
+
+        `grace_s`: what a guest has to obey its power button.
+        """
+        guests = list(self._running)
+        if self._outlive:
+            await asyncio.gather(*(self._leave(server_id) for server_id in guests))
+        else:
+            await asyncio.gather(*(self._end(server_id, grace_s=grace_s) for server_id in guests))
         await self._networks.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-    async def _shut_down(self, server_id: str) -> None:
-        await self._end(server_id, grace_s=SHUT_DOWN_GRACE_S)
 
     async def _leave(self, server_id: str) -> None:
         guest = self._running.pop(server_id)

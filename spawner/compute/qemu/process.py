@@ -141,9 +141,11 @@ class QemuProcess:
         `home`: where the keeper put on record which process it is.
         """
         connecting = asyncio.create_task(self._qmp.connect(os.fspath(qmp_socket)))
-        await first_of(connecting, self.ended, timeout_s)
-        connecting.cancel()
-        failure = (await asyncio.gather(connecting, return_exceptions=True))[0]
+        try:
+            await first_of(connecting, self.ended, timeout_s)
+        finally:
+            connecting.cancel()
+            failure = (await asyncio.gather(connecting, return_exceptions=True))[0]
         if failure is None:
             self._connected = True
             if home is not None and self._guest is None:

@@ -363,7 +363,7 @@ def main(arguments: list[str]) -> int:
     for point in range(points):
         where = root / f"p{point}"
         where.mkdir()
-        killed += _kill_after(*_fork(trial.live, where), whole_s * (point + chance.random()) / points)
+        killed += _kill_after(*_fork(trial.live, where), 1.3 * whole_s * (point + chance.random()) / points)
         if point % 3 == 0:
             twice += _kill_after(*_fork(trial.check, where), chance.random() * whole_s / 3)
         found = _ended(*_fork(trial.check, where))

@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import subprocess
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -164,6 +165,29 @@ async def test_sp_02_a_qemu_that_dies_at_once_is_the_servers_fault_with_its_last
     assert list((tmp_path / "instances").iterdir()) == []
     assert list((public / "run").iterdir()) == []
     await node.close()
+
+
+@pytest.mark.parametrize(("mode", "ended"), [("well-behaved", "power button"), ("stubborn", "quit")])
+async def test_sp_23_guests_of_the_policy_end_are_shut_down_in_order(
+    tmp_path: Path, store: Store, play: Path, public: Path, mode: str, ended: str
+) -> None:
+    """The power button first, and only who does not obey is ended by force; the server is stopped then."""
+    play.write_text(mode)
+    node = _node(tmp_path, store, tmp_path / "instances")
+    conductor = _conductor(store, node)
+    await conductor.start()
+    await conductor.create(_server(), _caller())
+    await conductor.settled()
+    started_s = time.monotonic()
+    await node.close(grace_s=2.0)
+    took_s = time.monotonic() - started_s
+    assert (took_s >= 2.0) == (ended == "quit")
+    assert list(guest_record.all_in(tmp_path / "instances")) == []
+    assert list((public / "run").iterdir()) == []
+    again = _node(tmp_path, store, tmp_path / "instances")
+    await _conductor(store, again).start()
+    assert (await _get(store)).status == "SHUTOFF"
+    await again.close()
 
 
 async def test_a_server_that_reboots_comes_up_again(tmp_path: Path, store: Store, play: Path) -> None:

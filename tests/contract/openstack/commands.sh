@@ -123,6 +123,11 @@ run ok host-1 hypervisor list
 run ok enabled hypervisor show host-1
 run ok nova availability zone list
 run ok nova-compute compute service list
+provider=$(openstack resource provider list --name host-1 -f value -c uuid)
+run ok host-1 resource provider list
+run ok host-1 resource provider show "$provider"
+run ok MEMORY_MB resource provider inventory list "$provider"
+run ok VCPU resource provider usage show "$provider"
 run ok max_total_instances limits show --absolute
 run ok instances quota show
 

@@ -59,8 +59,13 @@ def _be_the_child(
     cpu_s: int,
 ) -> None:
     """Never returns: the child must not run its parent's code, whatever happens."""
+    import signal
+
     status = 1
     try:
+        # What the agent does when it is told to stop is not for its child to do: it just ends.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGABRT):
+            signal.signal(number, signal.SIG_DFL)
         _limit(memory_bytes, cpu_s)
         try:
             answer = GOOD + work()

@@ -169,6 +169,18 @@ def test_a_child_that_dies_is_told() -> None:
     assert limited(lambda: b"x" * 99) == b"x" * 99
 
 
+def test_ga_s08_a_child_does_not_answer_signals_as_its_parent_does() -> None:
+    import os
+    import signal
+
+    before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    try:
+        with pytest.raises(ChildFailed, match="signal 15"):
+            limited(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_ga_p10_the_memory_limit_counts_what_the_child_adds() -> None:
     ballast = bytearray(300 << 20)
     assert rendered("{{ 1 }}") == "1"

@@ -140,7 +140,7 @@ def _spec(kernel: Path) -> VmSpec:
         kernel=kernel,
         cmdline="console=ttyS0 quiet",
         memory_mib=256,
-        nics=(Nic("52:54:00:12:34:56"),),
+        nics=(Nic("52:54:00:12:34:56", slot=3),),
     )
 
 

@@ -31,7 +31,7 @@ getent passwd libvirt-qemu >/dev/null || {
     (cat /etc/group; echo libvirt-qemu:x:64055:) >"$root/group"
     mount --bind "$root/passwd" /etc/passwd; mount --bind "$root/group" /etc/group
 }
-# With a KVM for root but not for QEMU's user libvirt looks at every QEMU anew at each call: there is none here.
+# With a KVM for root but not for QEMU's user libvirt looks at every QEMU anew at each call: here is none.
 [ ! -e /dev/kvm ] || { : >"$root/kvm"; chmod 0 "$root/kvm"; mount --bind "$root/kvm" /dev/kvm; }
 virtlogd --config /etc/libvirt/virtlogd.conf --pid-file "$root/virtlogd.pid" &
 libvirtd --config /etc/libvirt/libvirtd.conf --pid-file "$root/libvirtd.pid" &

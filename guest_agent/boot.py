@@ -6,15 +6,17 @@ recorded and the next stage still gets its turn. Source: guest-agent.md 1.6, 5.8
 
 from __future__ import annotations
 
+from boot_stages.errors import StageError
 from boot_stages.log import logger
 from boot_stages.runner import FAILED, SUCCESS, WARNED
 from boot_stages.stages import CONFIG, FINAL, LOCAL, NETWORK
 from boot_stages.times import rfc_2822
 from boot_stages.version import VERSION
-from guest_agent import limits, listeners, output, stop
+from guest_agent import limits, listeners, output, stop, yaml_guard
+from guest_agent.known_documents import KnownDocuments
 from guest_agent.log import Log
 from guest_agent.report import Reporter, Status
-from guest_agent.state import AnotherAgent, Lock, State
+from guest_agent.state import INSTANCE_LINK, KNOWN_DOCUMENTS, AnotherAgent, Lock, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,12 +56,17 @@ class Boot:
         force: bool = False,
         files: Sequence[str] = (),
         brings_up_network: bool = False,
+        is_one_of_four: bool = False,
     ) -> None:
         self.machine = machine
         self.force = force
         self.files = tuple(files)
         # Nobody else starts the network between the stages: they follow each other in a guest without init.
         self.brings_up_network = brings_up_network
+        # The other stages are other processes: what this one learnt must be kept at its end.
+        self.is_one_of_four = is_one_of_four
+        stored = machine.read_bytes(f"{INSTANCE_LINK}/{KNOWN_DOCUMENTS.path}")
+        self.known = yaml_guard.KNOWN[-1] = KnownDocuments(stored)
         self.state = State(machine)
         self.log = Log(machine, is_verbose=is_verbose)
         self.reporter = Reporter(machine, listeners.built_in(machine))
@@ -160,6 +167,18 @@ class Boot:
             status.finish()
             instance_id = self.source.instance_id if self.source is not None else ""
             self.reporter.boot_result(status, VERSION, instance_id, status.verdict(), self.unread_keys())
+        if stage is FINAL or self.is_one_of_four:
+            self._keep_known()
+
+    def _keep_known(self) -> None:
+        """Have the next boot know the documents of this one; without it that boot only takes longer."""
+        if not self.known.is_changed or self.source is None:
+            return
+        path = f"{self.instance_directory}/{KNOWN_DOCUMENTS.path}"
+        try:
+            self.machine.write(path, self.known.as_bytes(), KNOWN_DOCUMENTS.mode)
+        except (OSError, StageError) as error:
+            LOG.debug("the documents of this boot are not kept: %s", error)
 
     def unread_keys(self) -> tuple[Unread, ...]:
         """The keys of user data and vendor data that no module of the lists reads in this guest."""

@@ -298,11 +298,34 @@ def cloud_config_text(done: Consumption) -> bytes:
         return b""
     names = [f"# {name}" for name in done.used] + [f"# {name} (rejected)" for name in done.rejected]
     head = ["#cloud-config", "", f"# from {len(names)} files", *names, ""]
-    return "\n".join([*head, to_yaml(done.config.value)]).encode("utf-8", "surrogateescape")
+    text = "\n".join([*head, to_yaml(done.config.value)])
+    _know(text, done.config.value)
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _know(text: str, value: object) -> None:
+    """The next boot reads this file before it has read the user data."""
+    from guest_agent import yaml_guard
+
+    known = yaml_guard.KNOWN[-1]
+    if known is not None:
+        known.add(text, _plain(value), None)
 
 
 def to_yaml(value: object) -> str:
     """YAML as cloud-init writes it: explicit start and end, indent 4, no anchors."""
+    from guest_agent import yaml_guard
+
+    plain, known = _plain(value), yaml_guard.KNOWN[-1]
+    text = known.find_written(plain) if known is not None else None
+    if text is None:
+        text = _dumped(plain)
+        if known is not None:
+            known.add_written(plain, text)
+    return text
+
+
+def _dumped(plain: object) -> str:
     import yaml
 
     base: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -312,7 +335,7 @@ def to_yaml(value: object) -> str:
             return True
 
     text = yaml.dump(
-        _plain(value),
+        plain,
         Dumper=Dumper,
         line_break="\n",
         indent=4,

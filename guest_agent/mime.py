@@ -251,8 +251,6 @@ def _decoded(body: bytes, encoding: str) -> bytes | None:
 
 def compose(leaves: Iterable[tuple[str, str, bytes, Mapping[str, str]]], boundary: str) -> bytes:
     """A multipart/mixed document of (type, filename, payload, further headers)."""
-    import base64
-
     listed = list(leaves)
     out = [
         f'Content-Type: multipart/mixed; boundary="{boundary}"\nMIME-Version: 1.0\n'
@@ -266,9 +264,16 @@ def compose(leaves: Iterable[tuple[str, str, bytes, Mapping[str, str]]], boundar
         if _is_plain(payload):
             out += [b"\n", payload, b"\n"]
         else:
-            out += [b"Content-Transfer-Encoding: base64\n\n", base64.encodebytes(payload)]
+            out += [b"Content-Transfer-Encoding: base64\n\n", _encoded(payload)]
     out.append(f"--{boundary}--\n".encode())
     return b"".join(out)
+
+
+def _encoded(payload: bytes) -> bytes:
+    """Base64 in lines of 76 letters."""
+    import binascii
+
+    return b"".join(binascii.b2a_base64(payload[at : at + 57]) for at in range(0, len(payload), 57))
 
 
 def _is_plain(payload: bytes) -> bool:

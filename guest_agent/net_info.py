@@ -61,31 +61,32 @@ def _ipv4(machine: Machine, name: str) -> list[Address]:
     """The first IPv4 address, which is what the kernel's old call tells; none of a tree that is looked at."""
     if not machine.is_live:
         return []
+    import _socket  # socket would bring selectors, enum and more for a call that needs a descriptor
     import fcntl
-    import socket
-    import struct
 
-    request = struct.pack("256s", name.encode()[:15])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
-        try:
-            address, mask = (
-                socket.inet_ntoa(fcntl.ioctl(channel.fileno(), number, request)[20:24])
-                for number in (SIOCGIFADDR, SIOCGIFNETMASK)
-            )
-        except OSError:
-            return []
+    request = name.encode()[:15].ljust(256, b"\0")
+    channel = _socket.socket(_socket.AF_INET, _socket.SOCK_DGRAM)
+    try:
+        address, mask = (
+            _socket.inet_ntoa(fcntl.ioctl(channel.fileno(), number, request)[20:24])
+            for number in (SIOCGIFADDR, SIOCGIFNETMASK)
+        )
+    except OSError:
+        return []
+    finally:
+        channel.close()
     return [Address(address, mask, "host" if name == "lo" else "global")]
 
 
 def _ipv6(machine: Machine, name: str) -> list[Address]:
     """Lines of /proc/net/if_inet6: address, number, prefix, scope, flags, name."""
-    import socket
+    import _socket
 
     found = []
     for line in (machine.read_text("/proc/net/if_inet6") or "").splitlines():
         words = line.split()
         if len(words) == 6 and words[5] == name:
-            address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(words[0]))
+            address = _socket.inet_ntop(_socket.AF_INET6, bytes.fromhex(words[0]))
             found.append(Address(f"{address}/{int(words[2], 16)}", ".", SCOPES.get(words[3], ".")))
     return found
 

@@ -62,6 +62,7 @@ NETWORK_CONFIG = Place("network-config.json", 0o600)
 BOOT_FINISHED = Place("boot-finished")
 MANUAL_CLEAN = Place("manual-clean")
 CHANGES = Place("changes.jsonl", 0o600)
+KNOWN_DOCUMENTS = Place("known-documents.json", 0o600)
 # scripts/vendor, boothooks and warnings come into being with their first file.
 INSTANCE_DIRECTORIES = ("handlers", "scripts", "sem")
 

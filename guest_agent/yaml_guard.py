@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     import yaml
 
+    from guest_agent.known_documents import KnownDocuments
+
+# Documents that need not be read again; a boot puts its store here, everything else reads.
+KNOWN: list[KnownDocuments | None] = [None]
+
 
 class Loaded(Value):
     """A document: its value, the line (from 1) of each key and item, and what was said twice."""
@@ -31,16 +36,33 @@ def load(data: bytes | str, source: str, limits: Limits = DEFAULT) -> object:
 
     Raises UnreadableYaml (with line and column) or LimitExceeded, nothing else.
     """
-    return load_with_lines(data, source, limits).value
+    return _known_or_loaded(_decoded(data, source, limits), source, limits, lines=False).value
 
 
 def load_with_lines(
     data: bytes | str, source: str, limits: Limits = DEFAULT, *, strict: bool = False
 ) -> Loaded:
     """As `load`, with lines. A repeated key keeps its last value, or is an error when `strict`."""
+    text = _decoded(data, source, limits)
+    if strict:
+        return _loaded(text, source, limits, strict=True)
+    return _known_or_loaded(text, source, limits, lines=True)
+
+
+def _known_or_loaded(text: str, source: str, limits: Limits, *, lines: bool) -> Loaded:
+    known = KNOWN[-1] if limits == DEFAULT else None
+    found = known.find(text, lines=lines) if known is not None else None
+    if found is not None:
+        return Loaded(*found)
+    loaded = _loaded(text, source, limits)
+    if known is not None:
+        known.add(text, loaded.value, loaded.lines, loaded.repeated)
+    return loaded
+
+
+def _loaded(text: str, source: str, limits: Limits, *, strict: bool = False) -> Loaded:
     import yaml
 
-    text = _decoded(data, source, limits)
     try:
         _count_events(text, source, limits)
         loader = _loader_class()(text)
@@ -70,7 +92,8 @@ def _decoded(data: bytes | str, source: str, limits: Limits) -> str:
             return data[1:] if data[:1] == "\ufeff" else data
         if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
             return data.decode("utf-16")
-        return data.decode("utf-8-sig")
+        text = data.decode()
+        return text[1:] if text[:1] == "\ufeff" else text
     except UnicodeError as error:
         start = getattr(error, "start", 0)
         head = data[:start]

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, machine: Machine) -> int:
     """Run the stage that the arguments name; the number of its errors."""
     files = tuple(arguments.files)
-    boot = Boot(machine, is_verbose=arguments.debug, force=arguments.force, files=files)
+    boot = Boot(machine, is_verbose=arguments.debug, force=arguments.force, files=files, is_one_of_four=True)
     if arguments.command == "init":
         return _until_stopped(machine, lambda: boot.run(LOCAL if arguments.local else NETWORK))
     if arguments.mode == "init":
@@ -47,7 +47,7 @@ def run_stage(machine: Machine, name: str, *, is_verbose: bool = False, force: b
     # A boot is short and makes few cycles: looking for them costs a tenth of its time.
     gc.disable()
     if name != ALL:
-        boot = Boot(machine, is_verbose=is_verbose, force=force)
+        boot = Boot(machine, is_verbose=is_verbose, force=force, is_one_of_four=True)
         return _until_stopped(machine, lambda: boot.run(STAGE_BY_NAME[name]))
     from guest_agent import all_stages
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from guest_agent.datasources import openstack_documents as documents
 from guest_agent.datasources.devices import drives, read_drive
-from guest_agent.datasources.source_data import ENI, SourceData, dsmode_of
+from guest_agent.datasources.source_data import ENI, SourceData, dsmode_of, public_keys
 from guest_agent.errors import LimitExceeded, SourceUnusable, UnreadableJson
 
 TYPE_CHECKING = False
@@ -107,7 +107,7 @@ def _version_1(search: Search, tree: Mapping[str, bytes], place: str) -> SourceD
         network=None if interfaces is None else interfaces.decode("utf-8", "replace"),
         network_kind=None if interfaces is None else ENI,
         local_hostname=str(values.get("local-hostname") or ""),
-        public_keys=tuple(key for key in documents.public_keys(keys) if not key.startswith("#")),
+        public_keys=tuple(key for key in public_keys(keys) if not key.startswith("#")),
         platform="openstack",
         cloud_name="openstack",
         subplatform=f"config-disk ({place})",

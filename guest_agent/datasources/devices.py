@@ -24,10 +24,13 @@ class Device(Value):
 
 def drives(machine: Machine) -> tuple[Device, ...]:
     """The iso9660 and vfat devices, highest name first."""
+    names = _names(machine)
+    if not names:
+        return ()
     from configdrive import reader
 
     found = []
-    for name in _names(machine):
+    for name in names:
         filesystem, label = reader.probe(machine.path(f"/dev/{name}"))
         if filesystem in (reader.ISO9660, reader.VFAT):
             partition = machine.exists(f"/sys/class/block/{name}/partition")

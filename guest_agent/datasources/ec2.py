@@ -6,8 +6,8 @@ import re
 import time
 
 from guest_agent import json_guard
-from guest_agent.datasources.openstack_documents import device_names, public_keys
-from guest_agent.datasources.source_data import LOCAL, SourceData, dsmode_of
+from guest_agent.datasources.openstack_documents import device_names
+from guest_agent.datasources.source_data import LOCAL, SourceData, dsmode_of, public_keys
 from guest_agent.errors import FetchFailed, LimitExceeded, SourceUnusable, UnreadableJson
 from guest_agent.fetch import METADATA_V4, Policy
 from guest_agent.limits import DEFAULT

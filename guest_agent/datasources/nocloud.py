@@ -9,7 +9,14 @@ from __future__ import annotations
 
 from guest_agent import yaml_guard
 from guest_agent.datasources.devices import drives, read_drive
-from guest_agent.datasources.source_data import ENI, LOCAL, NETWORK_CONFIG, SourceData, dsmode_of
+from guest_agent.datasources.source_data import (
+    ENI,
+    LOCAL,
+    NETWORK_CONFIG,
+    SourceData,
+    dsmode_of,
+    public_keys,
+)
 from guest_agent.errors import FetchFailed, LimitExceeded, SourceUnusable, UnreadableYaml
 
 TYPE_CHECKING = False
@@ -253,8 +260,6 @@ def _first_wins(old: Mapping[str, object], new: Mapping[str, object]) -> dict[st
 
 
 def _data(search: Search, seed: _Seed, instance_id: str, dsmode: str) -> SourceData:
-    from guest_agent.datasources.openstack_documents import public_keys
-
     metadata = seed.metadata
     network, kind = seed.network, NETWORK_CONFIG
     if network is None and metadata.get("network-interfaces"):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from boot_stages.value import Value
 from guest_agent import json_guard
-from guest_agent.datasources.source_data import ENI, NETWORK_DATA, InjectedFile, SourceData
+from guest_agent.datasources.source_data import ENI, NETWORK_DATA, InjectedFile, SourceData, public_keys
 from guest_agent.errors import LimitExceeded, SourceUnusable, UnreadableJson
 
 TYPE_CHECKING = False
@@ -203,19 +203,6 @@ def _vendor(document: object, place: str, warn: Callable[[str], None]) -> object
         return None
     warn(f"{place}: text, a list or a mapping is expected; it is not used")
     return None
-
-
-def public_keys(value: object) -> tuple[str, ...]:
-    """Keys from a text (one a line), a list, or a mapping of names to either."""
-    if isinstance(value, str):
-        return tuple(line for line in value.splitlines() if line.strip())
-    if isinstance(value, list):
-        return tuple(str(key) for key in value if key)
-    if isinstance(value, dict):
-        return tuple(
-            key for one in value.values() for key in public_keys([one] if isinstance(one, str) else one)
-        )
-    return ()
 
 
 def device_names(ec2: object) -> tuple[tuple[str, str], ...]:

@@ -116,3 +116,16 @@ def dmi(machine: Machine, key: str) -> str:
 def dsmode_of(candidates: tuple[object, ...], default: str = "net") -> str:
     """The first of the candidates that is a dsmode word."""
     return next((str(word) for word in candidates if word in DSMODES), default)
+
+
+def public_keys(value: object) -> tuple[str, ...]:
+    """Keys from a text (one a line), a list, or a mapping of names to either."""
+    if isinstance(value, str):
+        return tuple(line for line in value.splitlines() if line.strip())
+    if isinstance(value, list):
+        return tuple(str(key) for key in value if key)
+    if isinstance(value, dict):
+        return tuple(
+            key for one in value.values() for key in public_keys([one] if isinstance(one, str) else one)
+        )
+    return ()

@@ -13,7 +13,8 @@ import yaml
 from configdrive import builder
 from guest_agent import datasources
 from guest_agent.datasources import LOCAL, NETWORK, Search, SourceData, nocloud
-from guest_agent.datasources.openstack_documents import newest, public_keys
+from guest_agent.datasources.openstack_documents import newest
+from guest_agent.datasources.source_data import public_keys
 from guest_agent.machine import Machine, Settings
 from tests.unit.guest_agent.fault_server import fault_server, ok, silence, status
 

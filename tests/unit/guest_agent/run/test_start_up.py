@@ -54,6 +54,7 @@ def test_a_second_boot_imports_no_network_model(root: Root) -> None:
     first = _modules(root)
     root.reboot()
     second = _modules(root)
-    assert len(second) <= 150
-    assert len(first) <= 180
-    assert "guest_agent.network.model" not in second
+    assert len(second) <= 120
+    # A first boot reads YAML (18 modules of PyYAML, 9 that they need) and renders the network (27 of ours).
+    assert len(first) <= 165
+    assert {"guest_agent.network.model", "yaml", "datetime"} & set(second) == set()

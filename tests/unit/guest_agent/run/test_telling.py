@@ -276,7 +276,10 @@ def test_g7_a_secret_is_in_no_log_no_report_and_no_public_file(root: Root) -> No
         "etc/key",
         "run/cloud-init/combined-cloud-config.json",
         "run/cloud-init/commands.jsonl",
-        *(f"{own}/{name}" for name in ("cloud-config.txt", "user-data.txt", "user-data.txt.i")),
+        *(
+            f"{own}/{name}"
+            for name in ("cloud-config.txt", "known-documents.json", "user-data.txt", "user-data.txt.i")
+        ),
     }
     assert all((root.path / name).stat().st_mode & 0o077 == 0 for name in holding)
     assert "***" in repr(Secret(CANARY))

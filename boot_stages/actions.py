@@ -236,6 +236,20 @@ class PostForm(Action):
         return f"post {', '.join(name for name, _ in self.fields)} to {self.url}"
 
 
+class PostOnce(Action):
+    """POST bytes that the other side takes once; that it has them already, or takes none, is no failure."""
+
+    url: str
+    content: Content
+    what: str
+    tries: int = 3
+    on_failure: str = IGNORE
+    opaque: bool = True
+
+    def summary(self) -> str:
+        return f"post {self.what} to {self.url}"
+
+
 class EditShadow(Action):
     """Change fields of one account in /etc/shadow, for systems without shadow's own tools (Alpine).
 
@@ -327,6 +341,7 @@ ACTIONS: tuple[type[Action], ...] = (
     RunParts,
     Download,
     PostForm,
+    PostOnce,
     EditShadow,
     Console,
     Report,

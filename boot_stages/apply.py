@@ -35,9 +35,14 @@ if TYPE_CHECKING:
         def post_form(self, url: str, fields: dict[str, str], tries: int, wait_s: float) -> None:
             """POST. Raises OSError with the reason."""
 
+        def post(self, url: str, content: bytes, tries: int) -> int:
+            """POST of bytes; the status of the answer. Raises OSError with the reason when there is none."""
+
 
 LOG = logger("apply")
 LOCK_WAIT_S = 30.0
+# Answers to PostOnce that are no failure of ours.
+REFUSALS = {404: "the service takes none", 405: "the service takes none", 409: "it has one already"}
 
 
 class CommandResult(Value):
@@ -375,6 +380,14 @@ def _post_form(action: actions.PostForm, effects: Effects) -> None:
     effects.web.post_form(action.url, dict(action.fields), action.tries, action.wait_s)
 
 
+def _post_once(action: actions.PostOnce, effects: Effects) -> None:
+    status = effects.web.post(action.url, reveal(action.content), action.tries)
+    if status in REFUSALS:
+        LOG.info("%s: not taken: %s", action.summary(), REFUSALS[status])
+    elif status // 100 != 2:
+        raise ActionFailed(action.summary(), f"HTTP {status}")
+
+
 def _edit_shadow(action: actions.EditShadow, effects: Effects) -> None:
     path = below(effects.root, "/etc/shadow")
     lines = _lines(path)
@@ -433,6 +446,7 @@ CARRY_OUT: dict[type[actions.Action], Callable[..., None]] = {
     actions.RunParts: _run_parts,
     actions.Download: _download,
     actions.PostForm: _post_form,
+    actions.PostOnce: _post_once,
     actions.EditShadow: _edit_shadow,
     actions.Console: _console,
     actions.Report: _report,

@@ -49,6 +49,8 @@ class Cloud(Value):
     region: str = ""
     is_fallback: bool = False
     device_names: tuple[tuple[str, str], ...] = ()
+    # Where an encrypted password may be left for the instance's owner; '' where the source has no such place.
+    password_url: str = ""
 
 
 # An instance id that is a good directory name as it stands (GA-S05).

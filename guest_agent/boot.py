@@ -42,6 +42,7 @@ DESCRIPTIONS = {
     CONFIG.key: "running modules for config",
     FINAL.key: "running modules for final",
 }
+PASSWORD_PATH = "openstack/latest/password"  # noqa: S105  # a path
 OUTPUT_MODES = {LOCAL.key: "init", NETWORK.key: "init", CONFIG.key: "config", FINAL.key: "final"}
 
 
@@ -261,6 +262,7 @@ class Boot:
             region=source.region,
             is_fallback=source.is_fallback,
             device_names=source.device_names,
+            password_url=self._password_url(source),
         )
         return Facts(
             self.machine.root,
@@ -272,6 +274,15 @@ class Boot:
             render_jinja=_render_jinja,
             system=self.config,
         )
+
+    def _password_url(self, source: SourceData) -> str:
+        """Where OpenStack keeps an instance's password; '' for other sources, or when not wanted."""
+        table = self.config.get("datasource")
+        settings = table.get("OpenStack") if isinstance(table, dict) else None
+        is_wanted = not (isinstance(settings, dict) and settings.get("post_password") is False)
+        if source.name != "OpenStack" or not source.seed.startswith("http") or not is_wanted:
+            return ""
+        return f"{source.seed}/{PASSWORD_PATH}"
 
 
 class NoSource(Exception):

@@ -154,6 +154,16 @@ class Web:
             problem = f"{url}: HTTP {reply.status}"
         raise OSError(problem)
 
+    def post(self, url: str, content: bytes, tries: int) -> int:
+        """POST of bytes; the status of the answer (`boot_stages.apply.Web`). Raises OSError."""
+        policy = METADATA.replace(tries=tries)
+        try:
+            return self.request(url, policy, method="POST", body=content).status
+        except FetchFailed as error:
+            if error.status is not None:
+                return error.status
+            raise OSError(error.text) from error
+
     def _tried(
         self, url: str, policy: Policy, method: str, headers: Mapping[str, str], body: bytes, ends: float
     ) -> Reply:

@@ -296,7 +296,14 @@ def _show_network(boot: Boot) -> None:
 
 def _needs_network(source: SourceData) -> bool:
     """Whether user data may need a network before its modules run. Source: guest-agent.md 1.6."""
-    return any(_may_fetch(blob) for blob in (source.user_data, source.vendor_data, source.vendor_data2))
+    blobs = (source.user_data, source.vendor_data, source.vendor_data2)
+    return any(_may_fetch(blob) or _may_post(blob, source) for blob in blobs)
+
+
+def _may_post(blob: object, source: SourceData) -> bool:
+    """A random password is left with OpenStack, encrypted: that needs the network as well."""
+    text = blob.encode("utf-8", "surrogateescape") if isinstance(blob, str) else blob
+    return source.name == "OpenStack" and isinstance(text, bytes) and b"chpasswd" in text
 
 
 def _may_fetch(blob: object) -> bool:

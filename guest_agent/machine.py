@@ -209,6 +209,10 @@ class _LazyWeb:
         """POST form fields. Raises OSError with the reason."""
         self._machine.web().post_form(url, fields, tries, wait_s)
 
+    def post(self, url: str, content: bytes, tries: int) -> int:
+        """POST of bytes; the status of the answer. Raises OSError with the reason."""
+        return self._machine.web().post(url, content, tries)
+
 
 def _unlink(path: str) -> None:
     try:

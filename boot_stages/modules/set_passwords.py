@@ -1,6 +1,7 @@
 """`set_passwords`: passwords of users, and whether SSH takes them.
 
-Everything goes through chpasswd's standard input; a random password is shown on the console and nowhere else.
+Everything goes through chpasswd's standard input; a random password is shown on the console, and where the
+datasource has a place for it, left there encrypted with the instance's SSH key (`nova get-password`).
 Source: guest-agent.md 3.3; GA-W10, GA-W11.
 """
 
@@ -10,7 +11,7 @@ import re
 
 from boot_stages.account_tools import AccountTools
 from boot_stages.accounts import SECRET, users_of
-from boot_stages.actions import GO_ON, WARN, Console, Fail, Report, RunCommand, warn
+from boot_stages.actions import GO_ON, WARN, Console, Fail, PostOnce, Report, RunCommand, note, warn
 from boot_stages.module import Module
 from boot_stages.schema import (
     BOOL,
@@ -183,9 +184,25 @@ def _set(wanted: list[Password], expire: bool, facts: Facts) -> tuple[Action, ..
     if random:
         blurb = b"Set the following 'random' passwords\n\n" + _lines(random).reveal()
         actions.append(Console(Secret(blurb)))
+        actions.extend(_left_for_the_owner(random, facts))
     if expire:
         actions.extend(tools.expire(user) for user, _ in (*plain, *hashed))
     return tuple(actions)
+
+
+def _left_for_the_owner(random: list[tuple[str, Secret]], facts: Facts) -> tuple[Action, ...]:
+    """The default user's random password, else the first, for who holds the key; there is place for one."""
+    if not facts.cloud.password_url:
+        return ()
+    from boot_stages.sealed_password import sealed, usable_key
+
+    key = usable_key(facts.cloud.public_keys)
+    if key is None:
+        return (note("no RSA key among the instance's SSH keys: the password is on the console alone"),)
+    default = users_of(facts).default
+    user, secret = next((each for each in random if each[0] == default), random[0])
+    content = sealed(secret.reveal(), key, facts.random_bytes)
+    return (PostOnce(facts.cloud.password_url, content, f"the encrypted password of {user}"),)
 
 
 def _lines(pairs: list[tuple[str, Secret]]) -> Secret:

@@ -10,7 +10,7 @@ import pytest
 
 from image_harness.guest import Guest
 from image_harness.guest_mark import Wanted
-from image_harness.guest_pool import one
+from image_harness.one_guest import one
 from image_harness.progress import Source
 
 # Half a minute each on a machine without KVM, more when it is busy; the first may have to build the image.

@@ -45,6 +45,9 @@ class NoWeb:
     def get(self, url: str, _headers: dict[str, str], _tries: int) -> bytes:
         raise OSError(f"{url}: no network here")
 
+    def post(self, url: str, _content: bytes, _tries: int) -> int:
+        raise OSError(f"{url}: there is no network in this test")
+
     def post_form(self, url: str, _fields: dict[str, str], _tries: int, _wait_s: float) -> None:
         raise OSError(f"{url}: no network here")
 

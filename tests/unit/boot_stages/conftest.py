@@ -23,7 +23,7 @@ class Guest:
         self.lines: list[str] = []
         self.shown: list[bytes] = []
         self.powered: list[actions.ChangePower] = []
-        self.posted: list[tuple[str, dict[str, str]]] = []
+        self.posted: list[tuple[str, dict[str, str] | bytes]] = []
         self.pages: dict[str, bytes] = {url: text.encode() for url, text in facts.get("pages", {}).items()}
         for path, content in facts.get("files", {}).items():
             _put(root, path, content)
@@ -54,6 +54,13 @@ class Guest:
         if url not in self.pages:
             raise OSError("404 not found")
         return self.pages[url]
+
+    def post(self, url: str, content: bytes, _tries: int) -> int:
+        """Keep what was posted; a prepared page is the status."""
+        if url not in self.pages:
+            raise OSError("connection refused")
+        self.posted.append((url, content))
+        return int(self.pages[url])
 
     def post_form(self, url: str, fields: dict[str, str], _tries: int, _wait_s: float) -> None:
         """Keep what was posted."""

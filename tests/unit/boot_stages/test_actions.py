@@ -64,6 +64,7 @@ def test_secrets_are_in_no_words() -> None:
         (actions.RunParts("/s", (RunCommand(("/s/a",), name="a"),)), "run the scripts of /s: a"),
         (actions.Download("http://x", "/a"), "download http://x to /a"),
         (actions.PostForm("http://x", (("a", "1"), ("b", "2"))), "post a, b to http://x"),
+        (actions.PostOnce("http://x", b"abc", "the password"), "post the password to http://x"),
         (
             actions.EditShadow("u", lock=False, last_change=0, expire_day=1, inactive_days=2),
             "set in /etc/shadow for u: unlock, force a new password, expiry, inactive days",

@@ -122,6 +122,18 @@ def test_post_console_and_power(make_guest: Any) -> None:
         guest.effects.apply(actions.PostForm("http://y/", ()))
 
 
+def test_post_once_is_no_failure_where_it_is_not_taken(make_guest: Any) -> None:
+    pages = {"http://ok/": "200", "http://none/": "404", "http://has/": "409", "http://bad/": "500"}
+    guest = make_guest(pages=pages)
+    for url in ("http://ok/", "http://none/", "http://has/"):
+        guest.effects.apply(actions.PostOnce(url, b"x", "it"))
+    assert [url for url, _ in guest.posted] == ["http://ok/", "http://none/", "http://has/"]
+    with pytest.raises(ActionFailed, match="post it to http://bad/: HTTP 500"):
+        guest.effects.apply(actions.PostOnce("http://bad/", b"x", "it"))
+    with pytest.raises(ActionFailed, match="connection refused"):
+        guest.effects.apply(actions.PostOnce("http://y/", b"x", "it"))
+
+
 def test_edit_shadow(make_guest: Any) -> None:
     guest = make_guest(
         files={"/etc/shadow": {"content": "root:*:1:0:9:7:::\nu:!x:1:0:9:7:::\n", "mode": "0640"}}

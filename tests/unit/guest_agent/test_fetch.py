@@ -266,6 +266,15 @@ def test_post_form_is_sent_and_tried_again(server: FaultServer) -> None:
         web().post_form(f"{server.base}/none", {}, 1, 0)
 
 
+def test_os_14_post_gives_any_answer_and_fails_where_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "map.yaml").write_text("http://x/has: {status: 409}\nhttp://x/down: {status: 503}\n")
+    web = Web(replies=HttpMap.read("map.yaml", str(tmp_path)), sleep=Sleeps())
+    assert web.post("http://x/has", b"abc", 3) == 409
+    assert web.post("http://x/down", b"abc", 2) == 503
+    with pytest.raises(OSError, match="does not name it"):
+        web.post("http://y/", b"abc", 1)
+
+
 def test_the_http_map_answers_in_the_place_of_the_network(tmp_path: Path) -> None:
     (tmp_path / "seed").mkdir()
     (tmp_path / "seed" / "meta-data").write_text("instance-id: i-1\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from guest_agent import all_stages
+from guest_agent.datasources.source_data import SourceData
 from tests.unit.guest_agent.run.roots import MAC, Root
 
 USER_DATA = """\
@@ -242,3 +243,20 @@ def test_the_network_is_waited_for_only_when_user_data_may_need_it(
     root.seed(user_data)
     root.agent("init", "--local")
     assert (root.path / "run/cloud-init/.skip-network").exists() is not may_wait
+
+
+@pytest.mark.parametrize(
+    ("changes", "url"),
+    [
+        ({}, "http://169.254.169.254/openstack/latest/password"),
+        ({"name": "ConfigDrive", "seed": "/dev/sr0"}, ""),
+        ({"seed": "/dev/sr0"}, ""),
+    ],
+)
+def test_os_14_a_password_may_be_left_with_openstacks_service_alone(
+    root: Root, changes: dict[str, str], url: str
+) -> None:
+    boot = root.boot()
+    fields = {"name": "OpenStack", "class_name": "C", "text": "t", "instance_id": "i", "metadata": {}}
+    boot.source = SourceData(**{**fields, "seed": "http://169.254.169.254", **changes})  # type: ignore[arg-type]
+    assert boot.facts().cloud.password_url == url

@@ -90,6 +90,21 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int
     return root.tree(without=(*VOLATILE, *NOT_EQUAL))
 
 
+def _is_made_good(root: Root, runs: int, undisturbed: dict[str, tuple[int, bytes]], place: str) -> None:
+    """The boot after the last cut, and the invariants that must hold then. `runs`: of the script so far."""
+    root.reboot()
+    assert not _boot(root), f"{place}: the next boot failed"
+    runs += _runs(root)
+    assert runs <= 1, place
+    warnings = json.dumps(root.status()["modules-final"]["recoverable_errors"])
+    assert runs == 1 or "was interrupted" in warnings, place
+    assert root.json("var/lib/cloud/data/result.json")["v1"]["errors"] == [], place
+    after = root.tree(without=(*VOLATILE, *NOT_EQUAL))
+    changed = {name for name in undisturbed if undisturbed[name] != after.get(name)}
+    assert changed == set(), place
+    assert set(after) == set(undisturbed), place
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("calls", CALLS)
@@ -103,20 +118,31 @@ def test_ga_s01_a_cut_at_any_point_is_made_good_by_the_next_boot(
         if not _boot(root, calls, number):
             break
         points += 1
-        runs = _runs(root)
-        root.reboot()
-        assert not _boot(root), f"the boot after a cut at {calls} {number} failed"
-        place = f"cut at {calls} number {number}"
-        runs += _runs(root)
-        assert runs <= 1, place
-        warnings = json.dumps(root.status()["modules-final"]["recoverable_errors"])
-        assert runs == 1 or "was interrupted" in warnings, place
-        assert root.json("var/lib/cloud/data/result.json")["v1"]["errors"] == [], place
-        after = root.tree(without=(*VOLATILE, *NOT_EQUAL))
-        changed = {name for name in undisturbed if undisturbed[name] != after.get(name)}
-        assert changed == set(), place
-        assert set(after) == set(undisturbed), place
+        _is_made_good(root, _runs(root), undisturbed, f"cut at {calls} number {number}")
         shutil.rmtree(root.path)
         number += STEP
     assert points > 0
     print(f"\npower cuts at {calls}: {points} points, 0 breaks")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ga_s03_a_cut_during_the_recovery_is_made_good_as_well(
+    undisturbed: dict[str, tuple[int, bytes]], tmp_path: Path
+) -> None:
+    """Compound faults: the boot that makes a cut good is cut too, early, in its middle and late."""
+    points = 0
+    for first in (5, 25, 45):
+        for second in (2, 12, 22):
+            root = Root(tmp_path / f"root-{first}-{second}")
+            root.seed(USER_DATA)
+            calls = CALLS[0]
+            assert _boot(root, calls, first), f"there is no rename number {first}: choose others"
+            runs = _runs(root)
+            root.reboot()
+            points += _boot(root, calls, second)
+            runs += _runs(root)
+            _is_made_good(root, runs, undisturbed, f"cut at rename {first}, then at {second}")
+            shutil.rmtree(root.path)
+    assert points >= 6, "most recoveries were cut"
+    print(f"\npower cuts during the recovery: {points} points, 0 breaks")

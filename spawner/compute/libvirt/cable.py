@@ -4,7 +4,7 @@ libvirt starts its QEMU itself, in the host's network namespace, with a sandbox 
 `guestfwd`. So the network half of what the qemu driver would start runs on its own: the same backends, the
 same confinement, the same user network; a hub joins it to a unix socket, to which libvirt's QEMU connects
 the card. It outlives the spawner, as the guest does, and holds the lock of the run directory meanwhile.
-See docs/decisions/0093-libvirt-guests-keep-their-network.md.
+See docs/decisions/0095-libvirt-guests-keep-their-network.md.
 """
 
 from __future__ import annotations

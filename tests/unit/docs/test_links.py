@@ -25,3 +25,10 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_there_are_pages() -> None:
     assert len(PAGES) > 20
+
+
+def test_a_decision_has_its_number_to_itself() -> None:
+    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+    numbers = [page.name[:4] for page in pages]
+    assert sorted({number for number in numbers if numbers.count(number) > 1}) == []
+    assert [page.name for page in pages if not page.read_text().startswith(f"# {page.name[:4]}: ")] == []

@@ -83,11 +83,20 @@ class SystemCommands:
         program = self.which(command.argv[0])
         if program is None:
             return Answer(NOT_FOUND, err=f"{command.argv[0]}: command not found\n".encode())
+        import signal
+
         started = time.monotonic()
-        child = _Child(program, command, self._root)
+        # Until somebody is there to end the child, signals wait: one that came between would leave it behind.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            child = _Child(program, command, self._root, before)
+        except BaseException:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            raise
         deadline = started + (command.timeout_s or self._default_timeout_s)
         show = self._show if command.show else None
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             out, err = child.talk(command.stdin, deadline, show)
             status = child.wait(deadline)
         except BaseException:  # a signal ends the agent: its children end with it (GA-S08)
@@ -104,18 +113,18 @@ def _to_stdout(output: bytes) -> None:
 class _Child:
     """One running program with its three pipes. (subprocess would cost every boot 6 ms of import.)"""
 
-    def __init__(self, program: str, command: Command, root: str) -> None:
+    def __init__(self, program: str, command: Command, root: str, signal_mask: set[int]) -> None:
         stdin_read, self._stdin = os.pipe()
         self._out, out_write = os.pipe()
         self._err, err_write = os.pipe()
         self.late = False
         pipes = (stdin_read, out_write, err_write)
         if root == "/" and not command.cwd and os.getcwd() == "/":
-            self._pid = _spawn(program, command, pipes)
+            self._pid = _spawn(program, command, pipes, signal_mask)
         else:
             self._pid = os.fork()
             if self._pid == 0:
-                _become(program, command, root, pipes)
+                _become(program, command, root, pipes, signal_mask)
         for descriptor in (stdin_read, out_write, err_write):
             os.close(descriptor)
 
@@ -236,7 +245,7 @@ def _environment(command: Command) -> dict[str, str]:
     return environment
 
 
-def _spawn(program: str, command: Command, pipes: tuple[int, int, int]) -> int:
+def _spawn(program: str, command: Command, pipes: tuple[int, int, int], signal_mask: set[int]) -> int:
     """Start a program without copying this process first: a fork of the agent costs as much as the program.
 
     A program that cannot be started ends with 126, as it does after a fork.
@@ -251,16 +260,19 @@ def _spawn(program: str, command: Command, pipes: tuple[int, int, int]) -> int:
             _environment(command),
             file_actions=actions,
             setsid=True,
+            setsigmask=signal_mask,
             setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
         )
     except (OSError, NotImplementedError):
         child = os.fork()
         if child == 0:
-            _become(program, command, "/", pipes)
+            _become(program, command, "/", pipes, signal_mask)
         return child
 
 
-def _become(program: str, command: Command, root: str, pipes: tuple[int, int, int]) -> None:
+def _become(
+    program: str, command: Command, root: str, pipes: tuple[int, int, int], signal_mask: set[int]
+) -> None:
     """In the child: become the program. Ends the process in every case."""
     try:
         import signal
@@ -275,6 +287,7 @@ def _become(program: str, command: Command, root: str, pipes: tuple[int, int, in
         if root != "/":
             os.chroot(root)
         os.chdir(command.cwd or "/")
+        signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
         os.execve(program, list(command.argv), environment)
     except OSError as error:
         os.write(2, f"{program}: {error.strerror}\n".encode())

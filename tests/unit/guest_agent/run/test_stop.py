@@ -31,7 +31,7 @@ boot = Boot(machine)
 
 def slow(boot):
     print("begun", flush=True)
-    SystemCommands("/").run(Command(("sh", "-c", "echo $$ > {pid}; sleep 300")))
+    SystemCommands("/").run(Command(("sh", "-c", "echo $$ > {pid}; {at_once}sleep 300")))
     return []
 
 init_stages.STEPS[LOCAL.key] = slow
@@ -57,7 +57,7 @@ def test_ga_s08_a_signal_ends_the_stage_and_its_children(
     root: Root, tmp_path: Path, number: signal.Signals
 ) -> None:
     pid_file = tmp_path / "pid"
-    program = PROGRAM.format(root=str(root.path), have=HAVE, pid=pid_file)
+    program = PROGRAM.format(root=str(root.path), have=HAVE, pid=pid_file, at_once="")
     agent = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -76,3 +76,18 @@ def test_ga_s08_a_signal_ends_the_stage_and_its_children(
     assert status["init-local"]["errors"] == []
     assert status["init-local"]["finished"] is not None
     assert status["stage"] is None
+
+
+@pytest.mark.parametrize("where", ["/", str(ROOT)], ids=["spawned", "forked"])
+def test_ga_s08_a_signal_while_a_child_begins_ends_it_too(root: Root, tmp_path: Path, where: str) -> None:
+    """The child's first act is the signal: it comes before the agent has noted whom it started."""
+    for number in range(8):
+        pid_file = tmp_path / f"pid-{number}"
+        program = PROGRAM.format(root=str(root.path), have=HAVE, pid=pid_file, at_once="kill -TERM $PPID; ")
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, cwd=where, timeout=60, check=False,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Cloud-init received SIGTERM, exiting" in done.stderr.decode()
+        assert not pid_file.exists() or _has_ended(int(pid_file.read_text()))

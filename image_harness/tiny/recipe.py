@@ -106,7 +106,7 @@ MODES = {
     "etc/gshadow": 0o640,
     "usr/bin/bash": 0o755,
     "usr/local/sbin/chpasswd": 0o755,
-    "usr/share/udhcpc/default.script": 0o755,
+    "etc/udhcpc/default.script": 0o755,
     "usr/share/guestling/tree": 0o755,
 }
 SHADOW_GROUP = 42

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from image_harness import boot, store
+from image_harness import boot, instances, store
 from image_harness.progress import Source
 from instance_metadata.instance import Instance, parse
 
@@ -78,3 +78,16 @@ def test_guest_has_the_network_of_its_instance(source: Source, tiny: store.Image
     said = console.partition("NETWORK-BEGIN")[2].partition("NETWORK-END")[0]
     assert [words for words in ASKED if not re.search(words, said)] == [], said or console[-3000:]
     assert outcome.succeeded, outcome.result
+
+
+def test_a_lease_reaches_the_metadata_service_to_the_end(tiny: store.Image, host: boot.Host) -> None:
+    """What user data runs in the final stage still has the network that the first stage asked for."""
+    user_data = b"""#cloud-config
+runcmd:
+- wget -q -O /run/again http://169.254.169.254/openstack/latest/meta_data.json
+- [grep, -q, again-1, /run/again]
+"""
+    guest = instances.describe("again-1", UUID(int=0x6F2B9A364C1E4D5A9A773F0D5B1E8D00), user_data, ())
+    outcome = asyncio.run(boot.boot(boot.Order(tiny, guest, Source.METADATA, deadline_s=120), host))
+    assert outcome.succeeded, outcome.console.decode(errors="replace")[-3000:]
+    assert outcome.requests[-1].path == "/openstack/latest/meta_data.json"

@@ -77,7 +77,7 @@ class Boot:
         self.cloud_configs: tuple[tuple[str, Merged], ...] | None = None
         self.applied_network: Applied | None = None
         self._errors: dict[str, list[str]] = {}
-        self._listens = False
+        self._reporting: object = None
 
     @property
     def config(self) -> dict[str, Any]:
@@ -205,9 +205,6 @@ class Boot:
         stdout, stderr = output.ways_of(self.config, OUTPUT_MODES[stage.key])
         if self.machine.is_live:
             self.machine.output.redirect(stdout, stderr, self.machine.root)
-        if not self._listens:
-            self._listens = True
-            self.reporter.listeners.extend(listeners.configured(self.machine, self.config))
 
     def use_config(self, notes: Sequence[tuple[str, str]] = ()) -> None:
         """Put all sources of configuration together, those of the instance too once it is known."""
@@ -224,6 +221,14 @@ class Boot:
         for level, text in (*notes, *self.configuration.notes):
             if (level, text) not in before:
                 LOG.log(level, "%s", text)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Tell whom the configuration names, from when it names them: user data and vendor data come late."""
+        wanted = self.config.get("reporting")
+        if wanted != self._reporting:
+            self._reporting = wanted
+            self.reporter.use(listeners.configured(self.machine, self.config))
 
     def _stored_cloud_configs(self) -> tuple[tuple[str, Merged], ...]:
         """What an earlier process merged from user data and vendor data, highest first."""

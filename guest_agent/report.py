@@ -150,10 +150,15 @@ class Reporter:
 
     def __init__(self, machine: Machine, listeners: Sequence[Listener] = ()) -> None:
         self._machine = machine
+        self._built_in = tuple(listeners)
         self.listeners = list(listeners)
         self.modules: list[dict[str, Any]] = []
         self._tails = Tails()
         self._started: dict[str, float] = {}
+
+    def use(self, configured: Sequence[Listener]) -> None:
+        """Tell these besides the built-in ones, from now on, and no longer those of before."""
+        self.listeners = [*self._built_in, *configured]
 
     def start(self, name: str, description: str) -> None:
         """Something begins."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from boot_stages.stages import FINAL
 from guest_agent import all_stages
 from guest_agent.datasources.source_data import SourceData
 from tests.unit.guest_agent.run.roots import MAC, Root
@@ -260,3 +261,16 @@ def test_os_14_a_password_may_be_left_with_openstacks_service_alone(
     fields = {"name": "OpenStack", "class_name": "C", "text": "t", "instance_id": "i", "metadata": {}}
     boot.source = SourceData(**{**fields, "seed": "http://169.254.169.254", **changes})  # type: ignore[arg-type]
     assert boot.facts().cloud.password_url == url
+
+
+@pytest.mark.parametrize("where", ["user_data", "vendor_data"])
+def test_who_hears_of_the_boot_is_said_in_user_data_too(root: Root, where: str) -> None:
+    text = '#cloud-config\nreporting: {heat: {type: signal, endpoint: "http://192.0.2.1/signal"}}\n'
+    root.seed(**{where: text})
+    boot = root.boot()
+    assert all_stages.run(boot, is_by_hand=True) == 0
+    assert [type(each).__name__ for each in boot.reporter.listeners] == ["Signal"]
+    # The last stage as a process of its own, which learns of it from what an earlier one kept.
+    alone = root.boot()
+    assert alone.run(FINAL) == 0
+    assert [type(each).__name__ for each in alone.reporter.listeners] == ["Signal"]

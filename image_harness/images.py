@@ -39,7 +39,9 @@ def delete(name: str) -> int:
 
 def get(name: str, say: Say) -> store.Built:
     """The image to boot under this name: built if need be. Raises UnknownImage, HarnessError."""
-    return build(name, say) if name in PLANS else store.Built(show(name), cached=True)
+    found = build(name, say) if name in PLANS else store.Built(show(name), cached=True)
+    store.take(found.image)
+    return found
 
 
 def show(name: str) -> store.Image:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,10 @@ from image_harness import cache
 from image_harness.errors import BadImage
 
 MANIFEST = "manifest.json"
+USED = "used"
+"""Touched by whoever takes the image to boot it."""
+IN_USE_S = 3600.0
+"""An image taken so lately may be in use by another process: it is not pruned."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +125,24 @@ def images() -> tuple[Image, ...]:
     return tuple(sorted(found, key=lambda image: (image.name, _age(image))))
 
 
+def take(image: Image) -> Image:
+    """The image, marked as taken: no other process prunes it from under this one."""
+    (image.directory / USED).touch()
+    return image
+
+
 def prune(name: str, keep: int) -> None:
-    """Remove all but the newest builds of an image."""
+    """Remove all but the newest builds of an image, and those that somebody took lately."""
     for image in [image for image in images() if image.name == name][keep:]:
-        remove(image)
+        if not _is_in_use(image):
+            remove(image)
+
+
+def _is_in_use(image: Image) -> bool:
+    try:
+        return time.time() - (image.directory / USED).stat().st_mtime < IN_USE_S
+    except FileNotFoundError:
+        return False
 
 
 def remove(image: Image) -> None:

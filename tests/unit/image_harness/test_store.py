@@ -60,6 +60,16 @@ def test_prune_keeps_the_newest_builds() -> None:
     assert sorted(image.manifest.digest for image in store.images()) == ["d0", "d1", "d9"]
 
 
+def test_what_another_process_took_lately_is_not_pruned() -> None:
+    for age_s in range(4):
+        _add("tiny", f"d{age_s}", age_s * 10)
+    store.take(store.read(store.directory() / "tiny" / "d3"))
+    long_ago = store.take(store.read(store.directory() / "tiny" / "d2")).directory / store.USED
+    os.utime(long_ago, (0, 0))
+    store.prune("tiny", keep=1)
+    assert sorted(image.manifest.digest for image in store.images()) == ["d0", "d3"]
+
+
 def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     _add("mine", "d1")
     with pytest.raises(UnknownImage, match=r"debian-99: no such image. Known here: .*mine.*tiny"):

@@ -25,8 +25,10 @@ def main(root: str, form: str, trees: list[str]) -> None:
 
 def _compile(root: str, source: Path, form: str) -> None:
     content = _in_guest(root, source)
-    if not content.is_file():
-        return  # a link to nothing that the image has
+    if not content.is_file():  # a link to nothing that the image has
+        if form == "sourceless":
+            source.unlink()
+        return
     beside = importlib.util.cache_from_source(str(source))
     target = f"{source}c" if form == "sourceless" else beside
     never_check = py_compile.PycInvalidationMode.UNCHECKED_HASH

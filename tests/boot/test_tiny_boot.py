@@ -31,6 +31,8 @@ CONTENT_MAY_DIFFER = (
     r"/var/lib/cloud/data/previous-datasource",
     r"/var/lib/cloud/sem/[^/]+",
     r"/var/lib/cloud/instances/[^/]+/(datasource|boot-finished|changes\.jsonl|obj\.pkl|sem/[^/]+)",
+    # Which documents were read is a matter of the source.
+    r"/var/lib/cloud/instances/[^/]+/known-documents\.json",
     # As the source gave it: OpenStack's document, or NoCloud's network-config. What was rendered is compared.
     r"/var/lib/cloud/instances/[^/]+/network-config\.json",
     r"/var/log/cloud-init\.log",

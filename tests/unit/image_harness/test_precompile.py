@@ -22,12 +22,8 @@ def test_absolute_links_are_followed_inside_the_image(tmp_path: Path) -> None:
     argv = [sys.executable, str(COMPILER), str(tmp_path), "sourceless", "/usr/lib/python3"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in library.iterdir()) == [
-        "linked.pyc",
-        "round.py",
-        "to_nothing.py",
-        "to_the_host.py",
-    ]
+    # What leads nowhere in the image would lead nowhere in the guest.
+    assert [path.name for path in library.iterdir()] == ["linked.pyc"]
     shown = subprocess.run(
         [
             sys.executable,

@@ -102,8 +102,29 @@ def probe_host(image: store.Image) -> Host:
     return Host(accelerator.probe(QEMU, kernel=image.kernel), choose.probe(QEMU))
 
 
+ATTEMPTS = 4
+_ROOT_NOT_FOUND = b"VFS: Unable to mount root fs"
+
+
 async def boot(order: Order, host: Host, tell: Tell = nobody) -> Outcome:
     """Boot, follow, end. Raises SpawnerError where no guest can be started; one that fails is an Outcome."""
+    for _ in range(ATTEMPTS - 1):
+        outcome = await _boot_once(order, host, tell)
+        if not mistook_its_disks(order, outcome.console):
+            return outcome
+    return await _boot_once(order, host, tell)
+
+
+def mistook_its_disks(order: Order, console: bytes) -> bool:
+    """Whether the kernel took the drive for its root: nothing of the guest ran, another start is the remedy.
+
+    Linux looks for NVMe controllers side by side, and which of two is nvme0 is a matter of luck. Without an
+    initrd the root cannot be named otherwise (decision 0111).
+    """
+    return order.image.disk is not None and order.image.kernel is not None and _ROOT_NOT_FOUND in console
+
+
+async def _boot_once(order: Order, host: Host, tell: Tell) -> Outcome:
     requests: list[AccessRecord] = []
 
     def on_request(record: AccessRecord) -> None:

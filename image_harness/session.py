@@ -83,6 +83,16 @@ class Session:
         `template`: a saved guest from which this one goes on.
         Raises BootFailed when it does neither in time, SpawnerError when it cannot be started.
         """
+        for _ in range(boot.ATTEMPTS):
+            await self._start_once(timeout_s, template)
+            if self._up or self.result is not None:
+                return
+            if not boot.mistook_its_disks(self._order, self.console()):
+                break
+            await self._stack.aclose()
+        raise BootFailed(f"{self._order.instance.name}: ended without a word of its agent")
+
+    async def _start_once(self, timeout_s: float, template: Template | None) -> None:
         run = self._run = RunDirectory.create()
         self._stack.callback(run.remove)
         # The same machine and the same metadata service that a boot without tests gets.
@@ -100,8 +110,6 @@ class Session:
             await asyncio.wait_for(self._follow(vm), timeout_s)
         except TimeoutError:
             raise BootFailed(f"{self._order.instance.name}: not up after {timeout_s:g} s") from None
-        if not self._up and self.result is None:
-            raise BootFailed(f"{self._order.instance.name}: ended without a word of its agent")
 
     async def run(self, command: str, timeout_s: float) -> protocol.Answer:
         """Carry out a command line of /bin/sh in the guest, as root. Raises GuestBroken."""

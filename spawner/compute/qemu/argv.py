@@ -8,7 +8,7 @@ its commas doubled.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def qemu_argv(spec: VmSpec, wiring: Wiring, binary: str) -> list[str]:
         *kernel(spec),
         *whereabouts(wiring),
         *images(wiring),
-        *(part for index in range(len(spec.disks)) for part in disk_device(index, spec.disks, wiring)),
+        *(part for index, disk in enumerate(spec.disks) for part in disk_device(index, disk, wiring)),
         *(
             part
             for index, (nic, netdev) in enumerate(zip(spec.nics, wiring.netdevs, strict=True))
@@ -136,18 +136,12 @@ def images(wiring: Wiring) -> list[str]:
     ]
 
 
-def disk_device(index: int, disks: Sequence[Disk], wiring: Wiring) -> list[str]:
+def disk_device(index: int, disk: Disk, wiring: Wiring) -> list[str]:
     """One disk: its node with every layer's driver named (SP-10), and the device it is plugged into."""
-    disk = disks[index]
     node = disk.name or f"disk{index}"
     fdsets = {path: number for number, path in enumerate(wiring.images)}
     blockdev = {"node-name": node, **disk_node(disk, fdsets, read_only=disk.read_only)}
-    first, *others = [each for each, other in enumerate(disks) if other.bus is Bus.NVME] or [index]
-    if index in others:
-        plugs = [_nvme_namespace(_disk_id(first, disks[first]), others.index(index) + 2, node)]
-    else:
-        plugs = disk_plugs(index, node, disk)
-    return ["-blockdev", json.dumps(blockdev), *_devices(plugs)]
+    return ["-blockdev", json.dumps(blockdev), *_devices(disk_plugs(index, node, disk))]
 
 
 def disk_node(disk: Disk, fdsets: Mapping[Path, int], *, read_only: bool) -> dict[str, object]:
@@ -198,15 +192,6 @@ def _nvme_disk(index: int, node: str, disk: Disk) -> list[Plug]:
     serial = disk.serial or f"disk{index}"
     plug: Plug = {"driver": "nvme", "id": _disk_id(index, disk), "drive": node, "serial": serial}
     return [{**plug, "addr": _slot(disk.slot)}]
-
-
-def _nvme_namespace(controller: str, number: int, node: str) -> Plug:
-    """One more disk of the first one's controller.
-
-    Linux looks for controllers side by side, and which is called nvme0 is a matter of luck; the namespaces of
-    one have their names by their numbers: `root=/dev/nvme0n1` is the first disk, the drive beside it nvme0n2.
-    """
-    return {"driver": "nvme-ns", "bus": controller, "nsid": number, "drive": node}
 
 
 def _scsi_cd(index: int, node: str, disk: Disk) -> list[Plug]:

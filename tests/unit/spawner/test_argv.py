@@ -138,17 +138,6 @@ def test_a_disk_is_plugged_into_its_bus(bus: Bus, devices: list[str]) -> None:
     ] == devices
 
 
-def test_nvme_disks_share_a_controller_so_that_their_names_are_certain() -> None:
-    disks = tuple(Disk(Path(f"/{name}"), bus=Bus.NVME, serial=name) for name in ("root", "drive", "more"))
-    wiring = Wiring("tcg", qmp_fd=1, console_fd=2, images={disk.path: 20 + n for n, disk in enumerate(disks)})
-    argv = qemu_argv(spec(disks=disks), wiring, "qemu")
-    assert [device for device in values_of("-device", argv) if device.startswith("nvme")] == [
-        "nvme,id=disk-0,drive=disk0,serial=root",
-        "nvme-ns,bus=disk-0,nsid=2,drive=disk1",
-        "nvme-ns,bus=disk-0,nsid=3,drive=disk2",
-    ]
-
-
 def test_a_nic_gets_its_backend() -> None:
     wiring = Wiring("tcg", qmp_fd=1, console_fd=2, netdevs=("user,restrict=on",))
     argv = qemu_argv(spec(nics=(Nic("52:54:00:00:00:01"),)), wiring, "qemu")

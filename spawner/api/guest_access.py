@@ -16,13 +16,12 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
+from spawner.api.addressed_server import addressed
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, answer, may, needs, takes
+from spawner.api.requests import answer, needs, takes
 from spawner.compute.node import Console
 from spawner.errors import NotFound, SpawnerError
-from spawner.store import servers
-from spawner.store.servers import Server
 
 TIMEOUT_LIMIT_S = 600
 LOOK_S = 5.0
@@ -66,15 +65,10 @@ class _Access:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
 
-    async def _server(self, request: web.Request) -> Server:
-        own = None if may(request, "compute:all-projects") else request[IDENTITY].project_id
-        async with self._cloud.store.read() as connection:
-            return await servers.get(connection, request.match_info["id"], own)
-
     @takes(_Command)
     async def execute(self, request: web.Request, form: _Command) -> web.Response:
         """The exit status and both outputs; 409 with the reason when the guest cannot be asked."""
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         try:
             done = await self._cloud.conductor.execute(server.id, form.command, form.timeout)
         except NotFound:
@@ -87,7 +81,7 @@ class _Access:
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """What the console kept, then what it says, until the guest or the client ends."""
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         try:
             console = await self._cloud.conductor.console(server.id)
         except NotFound:
@@ -110,7 +104,7 @@ class _Access:
     @takes(_Typed)
     async def type(self, request: web.Request, form: _Typed) -> web.Response:
         """Type on the console: `data` is base64."""
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         try:
             data = base64.b64decode(form.data, validate=True)
         except (ValueError, binascii.Error):

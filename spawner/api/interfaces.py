@@ -9,12 +9,12 @@ from aiohttp import web
 from sqlalchemy import select
 
 from spawner import networks
+from spawner.api.addressed_server import addressed
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.microversion import Version
-from spawner.api.requests import IDENTITY, MICROVERSION, answer, caller, may, needs, takes
+from spawner.api.requests import MICROVERSION, answer, caller, needs, takes
 from spawner.api.volume_attachments import Tag
-from spawner.store import servers
 from spawner.store.servers import Server
 from spawner.store.tables import DEVICE_SLOTS, NETWORKS
 
@@ -51,11 +51,6 @@ class _Interfaces:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
 
-    async def _server(self, request: web.Request) -> Server:
-        own = None if may(request, "compute:all-projects") else request[IDENTITY].project_id
-        async with self._cloud.store.read() as connection:
-            return await servers.get(connection, request.match_info["id"], own)
-
     async def _views(self, request: web.Request, server: Server) -> list[dict[str, Any]]:
         query = select(DEVICE_SLOTS).where(DEVICE_SLOTS.c.server_id == server.id)
         async with self._cloud.store.read() as connection:
@@ -64,11 +59,11 @@ class _Interfaces:
         return [_view(port, tags.get(port.id, ""), request[MICROVERSION]) for port in ports]
 
     async def listed(self, request: web.Request) -> web.Response:
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         return answer({"interfaceAttachments": await self._views(request, server)})
 
     async def show(self, request: web.Request) -> web.Response:
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         for view in await self._views(request, server):
             if view["port_id"] == request.match_info["port"]:
                 return answer({"interfaceAttachment": view})
@@ -77,7 +72,7 @@ class _Interfaces:
 
     @takes(_Attach)
     async def attach(self, request: web.Request, form: _Attach) -> web.Response:
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         wish = form.interface
         if wish.tag is not None and request[MICROVERSION] < (2, 49):
             raise Fault(400, "Additional properties are not allowed ('tag' was unexpected)")
@@ -112,7 +107,7 @@ class _Interfaces:
         return str(ids[0])
 
     async def detach(self, request: web.Request) -> web.Response:
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         await self._cloud.ports.detach(server, request.match_info["port"], caller(request))
         return web.Response(status=202)
 

@@ -8,11 +8,11 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import select, update
 
+from spawner.api.addressed_server import addressed
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.microversion import Version
-from spawner.api.requests import IDENTITY, MICROVERSION, answer, caller, may, needs, page, takes
-from spawner.store import servers
+from spawner.api.requests import MICROVERSION, answer, caller, needs, page, takes
 from spawner.store.servers import Server
 from spawner.store.tables import DEVICE_SLOTS, VOLUME_ATTACHMENTS
 
@@ -50,11 +50,6 @@ class _Attachments:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
 
-    async def _server(self, request: web.Request) -> Server:
-        own = None if may(request, "compute:all-projects") else request[IDENTITY].project_id
-        async with self._cloud.store.read() as connection:
-            return await servers.get(connection, request.match_info["id"], own)
-
     async def _rows(self, server: Server) -> list[tuple[Any, str]]:
         """Each attachment with its tag."""
         query = (
@@ -68,7 +63,7 @@ class _Attachments:
             return [(row, tag_of.get(row.volume_id, "")) for row in await connection.execute(query)]
 
     async def listed(self, request: web.Request) -> web.Response:
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         found = [_view(row, tag, request[MICROVERSION]) for row, tag in await self._rows(server)]
         rows, _more = page(request, found, lambda each: str(each["volumeId"]))
         return answer({"volumeAttachments": rows})
@@ -81,12 +76,12 @@ class _Attachments:
         raise Fault(404, f"Volume {wanted[:64]} is not attached to instance {server.id}.")
 
     async def show(self, request: web.Request) -> web.Response:
-        row, tag = await self._row(request, await self._server(request))
+        row, tag = await self._row(request, await addressed(request, self._cloud))
         return answer({"volumeAttachment": _view(row, tag, request[MICROVERSION])})
 
     @takes(_Attach)
     async def attach(self, request: web.Request, form: _Attach) -> web.Response:
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         wish = form.attachment
         if wish.tag is not None and request[MICROVERSION] < (2, 49):
             raise Fault(400, "Additional properties are not allowed ('tag' was unexpected)")
@@ -104,7 +99,7 @@ class _Attachments:
     @takes(_Attach)
     async def update(self, request: web.Request, form: _Attach) -> web.Response:
         """Change whether the volume goes with the server; a swap for another volume is not served."""
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         row, _tag = await self._row(request, server)
         wish = form.attachment
         if wish.volume_id != row.volume_id:
@@ -121,7 +116,7 @@ class _Attachments:
         return web.Response(status=202)
 
     async def detach(self, request: web.Request) -> web.Response:
-        server = await self._server(request)
+        server = await addressed(request, self._cloud)
         await self._cloud.volumes.begin_detach(server, request.match_info["volume"], caller(request))
         return web.Response(status=202)
 

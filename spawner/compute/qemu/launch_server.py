@@ -33,7 +33,7 @@ PRELOADED = (loopback, relay)
 def main(arguments: list[str]) -> int:
     """Serve until the other end of the socket is closed."""
     _allow_descriptors()
-    requests = socket.socket(fileno=int(arguments[0]))
+    requests = _below_handed_numbers(int(arguments[0]))
     poller = select.poll()
     poller.register(requests, select.POLLIN)
     running: dict[int, tuple[int, int]] = {}
@@ -47,6 +47,15 @@ def main(arguments: list[str]) -> int:
                 elif not _start(requests, running, poller):
                     return 0
     return 0
+
+
+def _below_handed_numbers(number: int) -> socket.socket:
+    """The socket to the spawner, under a number that each child closes and no program inherits.
+
+    It came under the number that it had in the spawner, which with many open files is above FIRST_FD.
+    """
+    with socket.socket(fileno=number) as inherited:
+        return inherited.dup()
 
 
 def _allow_descriptors() -> None:

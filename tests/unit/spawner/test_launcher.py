@@ -72,6 +72,14 @@ def test_a_program_finds_its_descriptors_and_nothing_else(launcher: Launcher, pu
         os.close(fd)
 
 
+def test_sp_20_a_spawner_with_many_open_files_hands_none_over(launcher: Launcher) -> None:
+    many = [os.open(os.devnull, os.O_RDONLY) for _ in range(FIRST_FD + 10)]
+    status, said = Run(launcher, "exec >&2; ls /proc/$$/fd").ended()
+    for fd in many:
+        os.close(fd)
+    assert (status, said.split()) == (0, [b"0", b"1", b"2"])
+
+
 @pytest.mark.parametrize(
     ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", -9), ("kill -SEGV $$", -11)]
 )

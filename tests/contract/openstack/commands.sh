@@ -1,25 +1,9 @@
 #!/usr/bin/env bash
 # Real `openstack` commands in order against a fresh cloud (OS_CLOUD and clouds.yaml in the working directory).
-# Each line that starts with `ok` must succeed, with `no` must fail; the words after `--` must be in the output.
+# What is run with `ok` must succeed, with `no` must fail; the word after that must be in the output.
 # Prints one line a command and ends with "N passed, N failed".
 set -u
-passed=0 failed=0
-run() { # WANTED TEXT COMMAND...
-    local wanted=$1 text=$2 output status
-    shift 2
-    output=$(openstack "$@" 2>&1)
-    status=$?
-    local good=no
-    if [ $status -eq 0 ]; then good=ok; fi
-    if [ $good = "$wanted" ] && { [ -z "$text" ] || grep -qF -- "$text" <<<"$output"; }; then
-        passed=$((passed + 1))
-        printf 'ok    openstack %s\n' "$*"
-    else
-        failed=$((failed + 1))
-        printf 'FAIL  openstack %s (status %d, wanted %s and %q)\n%s\n' "$*" $status "$wanted" "$text" "$output"
-    fi
-}
-value() { openstack "$@" -f value -c id; }
+. "$(dirname "$0")/running.sh"
 
 head -c 1048576 /dev/zero > disk.raw
 printf 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJq0tmXNeXv4qAxb7c2b4O5W1YsyUy4IVYQbWdJzk4Ev test\n' > key.pub
@@ -76,7 +60,8 @@ run ok 80:80 security group rule list web
 run ok "" server group create --policy anti-affinity apart
 run ok anti-affinity server group show apart
 run ok ACTIVE server create web-1 --image cirros --flavor m1.nano --key-name laptop --network private --security-group web --user-data user-data --config-drive True --property a=b --tag blue --hostname web-one --hint group="$(value server group show apart)" --wait
-run ok ACTIVE server create web-2 --image cirros --flavor m1.nano --nic net-id=back --hint group="$(value server group show apart)" --wait
+run ok web-2 server create web-2 --image cirros --flavor m1.nano --nic net-id=back --hint group="$(value server group show apart)"
+soon ok ACTIVE server show web-2
 run no "" server create web-3 --image cirros --flavor m1.nano --network private --hint group="$(value server group show apart)" --wait
 run ok "No valid host" server show web-3
 run ok web-1 server list --long
@@ -85,16 +70,16 @@ run ok 10.0.2.15 server show web-1
 run ok 192.168.7. server show web-2
 run ok "fake console" console log show web-1
 run ok "" server stop web-1
-sleep 1
-run ok SHUTOFF server show web-1
+soon ok SHUTOFF server show web-1
 run no "vm_state stopped" server stop web-1
 run ok "" server start web-1
-sleep 1
+soon ok ACTIVE server show web-1
 run ok "" server reboot --hard --wait web-1
 run ok "" server reboot --wait web-1
 run ok "" server pause web-1
-sleep 1
+soon ok PAUSED server show web-1
 run ok "" server unpause web-1
+soon ok ACTIVE server show web-1
 run ok "" server lock web-1
 run no "locked" server stop web-1
 run ok "" server unlock web-1
@@ -103,17 +88,18 @@ run ok "c='d'" server show web-one
 run ok "" server unset web-one --property c
 run ok "" server rebuild --image cirros --wait web-one
 run ok snap server image create --name snap web-one
-sleep 1
+soon ok active image show snap
 run ok snapshot image show snap
 run ok "" image delete snap
 run ok "" server resize --flavor m1.tiny --wait web-one
 run ok VERIFY_RESIZE server show web-one
 run ok "" server resize confirm web-one
-sleep 1
+soon ok ACTIVE server show web-one
 run ok m1.tiny server show web-one
-run ok "" server resize --flavor m1.small --wait web-one
+run ok "" server resize --flavor m1.small web-one
+soon ok VERIFY_RESIZE server show web-one
 run ok "" server resize revert web-one
-sleep 1
+soon ok ACTIVE server show web-one
 run ok m1.tiny server show web-one
 run ok create server event list web-one
 run ok "" port create late --network back
@@ -131,9 +117,8 @@ run ok VCPU resource provider usage show "$provider"
 run ok max_total_instances limits show --absolute
 run ok instances quota show
 
-run ok "" server delete --wait web-one
-run ok "" server delete --wait web-2
-run ok "" server delete --wait web-3
+run ok "" server delete --wait web-one web-2
+run ok "" server delete web-3
 run no "No Server found" server show web-one
 run ok "" port delete fixed
 run ok "" port delete late

@@ -63,7 +63,7 @@ soon ok ACTIVE server show web-1
 run ok ACTIVE server create web-2 --image cirros --flavor m1.nano --port own --wait
 run ok "" server delete --wait web-2
 run ok DOWN port show own
-run ok "" server delete --wait web-1
+run ok "" server delete web-1
 soon no "No Volume found" volume show copy
 run ok "" volume delete store
 run ok "" volume delete system

@@ -8,8 +8,9 @@ import itertools
 import json
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ async def tab(program: str, profile: Path) -> AsyncIterator[Tab]:
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
         env={**os.environ, "HOME": str(profile)},
+        start_new_session=True,  # its zygotes, renderers and GPU process end with it, as one group
     )
     try:
         port = await _port(profile / "DevToolsActivePort")
@@ -134,7 +136,9 @@ async def tab(program: str, profile: Path) -> AsyncIterator[Tab]:
                     await opened.send(f"{domain}.enable")
                 yield opened
     finally:
-        process.terminate()
+        # Also when the test is cut short: nothing is awaited before the signal is sent.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
 
 

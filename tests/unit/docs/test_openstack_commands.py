@@ -43,7 +43,7 @@ def _calls() -> list[tuple[bool, str]]:
     found = []
     for script in ("commands.sh", "devices.sh"):
         for line in (SCRIPTS / script).read_text().splitlines():
-            match = re.match(r'run (ok|no) (?:"[^"]*"|\S+) (.+)', line)
+            match = re.match(r'(?:run|soon) (ok|no) (?:"[^"]*"|\S+) (.+)', line)
             if match:
                 found.append((match[1] == "ok", match[2]))
     lines = (SCRIPTS / "boots.sh").read_text().replace("\\\n", " ").splitlines()

@@ -484,6 +484,10 @@ class Vm:
         if self._process.started:
             self._process.signal(signal.SIGKILL)
             await self._ends_within(self._patience.term_s)
+        home = self._keeping.home if self._keeping else None
+        if home is not None and (who := guest_record.identity(home)) is not None:
+            # A keeper that was killed takes QEMU along, a moment later: what follows counts on it to be gone.
+            await asyncio.to_thread(guest_record.end, who, self.run.path, home)
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)

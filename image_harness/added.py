@@ -10,7 +10,7 @@ from pathlib import Path
 
 from image_harness import cache, images, programs, store
 from image_harness.errors import InvalidImage
-from spawner.images import ImageRefused, detect, inspect
+from spawner.images import ImageRefused, detect, inspect, verify
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MEMORY_MIB = 1024
@@ -33,6 +33,7 @@ def add(file: Path, name: str, properties: Mapping[str, str]) -> store.Built:
     try:
         disk_format = detect(file)
         inspect(file, disk_format)
+        verify(file, disk_format)
     except ImageRefused as refused:
         raise InvalidImage(
             str(file), str(refused).removesuffix("."), "Give a disk image of a guest"

@@ -5,20 +5,20 @@ Source: QEMU's docs/interop/qcow2.txt (version 3, clusters of 64 KiB, refcounts 
 
 from __future__ import annotations
 
+from spawner.qcow2_header import size_fault
+
 CLUSTER_BITS = 16
 CLUSTER = 1 << CLUSTER_BITS
 HEADER_BYTES = 104
 REFCOUNT_ORDER = 4
 # A table of the second level is one cluster of 8-byte entries, one for each cluster of the disk.
 L2_COVERS = CLUSTER // 8 * CLUSTER
-LARGEST = 64 << 40
-"""Bytes; beyond it more than one block of refcounts would be needed to begin with, and nobody asked yet."""
 
 
 def empty_qcow2(size_bytes: int) -> bytes:
     """A disk of that size without data: header, refcounts, and an empty first table. Raises ValueError."""
-    if not 0 < size_bytes <= LARGEST:
-        raise ValueError(f"{size_bytes} is no size of a disk: 1 to {LARGEST} bytes")
+    if wrong := size_fault(size_bytes):
+        raise ValueError(f"{size_bytes} is no size of a disk: {wrong}")
     l1_entries = -(-size_bytes // L2_COVERS)
     l1_clusters = -(-l1_entries * 8 // CLUSTER)
     header = b"".join(

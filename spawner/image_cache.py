@@ -40,7 +40,11 @@ class ImageCache:
     async def _convert(self, source: Path, name: str, path: Path) -> None:
         partial = path.with_suffix(".part")
         try:
-            await qemu_img("convert", "-q", "-f", name, "-O", "qcow2", str(source), str(partial))
+            # A compressed image may swell to its whole size: never beyond what is kept (SP-11).
+            await qemu_img(
+                *("convert", "-q", "-f", name, "-O", "qcow2", str(source), str(partial)),
+                largest_file=self._quota_bytes,
+            )
             partial.chmod(0o600)
             partial.replace(path)
         finally:

@@ -1,12 +1,14 @@
 """The image store: bytes on disk under their id, checksums, and a look inside before anybody else looks.
 
 Uploads are streamed to a temporary file, hashed and inspected by content (oslo.utils) before they become an
-image: backing files, data files and unknown features are refused before any QEMU tool sees them (SP-09).
+image: backing files, data files and unknown features are refused before any QEMU tool sees them (SP-09);
+then `qemu-img check` goes through what is left, within limits (SP-11).
 Source: Image API v2.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import re
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from oslo_utils.imageutils import format_inspector
 
+from spawner import qcow2_header, qemu_img
 from spawner.errors import SpawnerError
 
 ALLOWED = {
@@ -82,6 +85,7 @@ class ImageFiles:
                 file.flush()
                 os.fsync(file.fileno())
             virtual_size = inspect(partial, disk_format)
+            await asyncio.to_thread(verify, partial, disk_format)
             partial.replace(self.path(image_id))
         finally:
             partial.unlink(missing_ok=True)
@@ -138,4 +142,27 @@ def inspect(path: Path, disk_format: str) -> int | None:
     except format_inspector.SafetyCheckFailed as error:
         reasons = "; ".join(f"{name}: {why}" for name, why in sorted(error.failures.items()))
         raise ImageRefused(f"The image is not safe to use: {reasons}.") from error
-    return int(inspector.virtual_size)
+    if wrong := _header_faults(path) if str(inspector) == "qcow2" else []:
+        raise ImageRefused(f"The image is not sound: {'; '.join(wrong)}.")
+    virtual_size = int(inspector.virtual_size)
+    if wrong_size := qcow2_header.size_fault(virtual_size):
+        raise ImageRefused(f"The image is not sound: {wrong_size}.")
+    return virtual_size
+
+
+def _header_faults(path: Path) -> list[str]:
+    with path.open("rb") as file:
+        content = file.read(qcow2_header.HEADER_BYTES)
+    try:
+        return qcow2_header.faults(qcow2_header.parse(content), path.stat().st_size)
+    except ValueError as error:
+        return [str(error)]
+
+
+def verify(path: Path, disk_format: str) -> None:
+    """Have the tables of an image that was inspected gone through, within limits. Raises ImageRefused.
+
+    A table that leads out of the file, or a refcount that lies, shows nowhere but there (SP-11).
+    """
+    if disk_format == "qcow2" and (wrong := qemu_img.check_fault(path)):
+        raise ImageRefused(f"The image is not sound: {wrong}.")

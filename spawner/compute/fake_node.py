@@ -10,21 +10,11 @@ from metadata_server.access import AccessRecord
 from spawner.compute.measure import Measure
 from spawner.compute.node import CommandAnswer, OnEnd, OnReport, OnSignal
 from spawner.devices import NicDevice, VolumeDevice
+from spawner.empty_disk import empty_qcow2
 from spawner.errors import SpawnerError
 from spawner.placement import DISK_GB, MEMORY_MB, VCPU, Inventory
 from spawner.states import PowerState
 from spawner.store.servers import Server
-
-# The header of a 1 MiB qcow2 disk, version 3, without a base.
-EMPTY_QCOW2 = (
-    b"QFI\xfb"
-    + (3).to_bytes(4)
-    + bytes(12)
-    + (16).to_bytes(4)
-    + (1 << 20).to_bytes(8)
-    + bytes(68)
-    + (104).to_bytes(4)
-).ljust(65536, b"\0")
 
 
 class FakeNodeFailed(SpawnerError):
@@ -134,10 +124,10 @@ class FakeNode:
         self._set(server.id, self.guests[server.id])
 
     async def snapshot(self, server: Server, target: Path) -> None:
-        """An empty qcow2 disk."""
+        """An empty qcow2 disk of a MiB."""
         if server.id not in self.guests:
             raise FakeNodeFailed(f"there is no guest {server.id}")
-        await asyncio.to_thread(target.write_bytes, EMPTY_QCOW2)
+        await asyncio.to_thread(target.write_bytes, empty_qcow2(1 << 20))
 
     async def running(self) -> Mapping[str, PowerState]:
         """What was noted."""

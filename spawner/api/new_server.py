@@ -14,12 +14,12 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import image_properties
+from spawner import image_fit, image_properties
 from spawner.api.faults import Fault
 from spawner.api.quotas import QUOTAS
 from spawner.errors import InvalidSpec
 from spawner.store import servers
-from spawner.store.servers import Flavor
+from spawner.store.servers import Flavor, Server
 from spawner.store.tables import FLAVORS, IMAGES, KEYPAIRS, SECURITY_GROUPS, SERVER_GROUPS
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -210,10 +210,23 @@ async def check_image(
         image_properties.read(row.properties)
     except InvalidSpec as error:
         raise Fault(400, str(error)) from error
-    if row.min_ram > flavor.ram_mib:
-        raise Fault(400, "Flavor's memory is too small for requested image.")
-    if flavor.disk_gib and row.min_disk > flavor.disk_gib:
-        raise Fault(400, "Flavor's disk is too small for requested image.")
+    if too_small := image_fit.why_too_small(flavor, needs_of(row)):
+        raise Fault(400, too_small)
+
+
+def needs_of(image: Any) -> image_fit.ImageNeeds:
+    """What an image's row asks of a flavor."""
+    return image_fit.ImageNeeds(image.min_ram, image.min_disk, image.virtual_size)
+
+
+async def check_resize(connection: AsyncConnection, server: Server, flavor: Flavor) -> None:
+    """Raise Fault 400 unless the server's disk and its image, where that is still there, fit the flavor."""
+    wrong = image_fit.why_not_resize(server.flavor, flavor)
+    row = (await connection.execute(select(IMAGES).where(IMAGES.c.id == server.image_id))).first()
+    if not wrong and row is not None:
+        wrong = image_fit.why_too_small(flavor, needs_of(row))
+    if wrong:
+        raise Fault(400, wrong)
 
 
 async def check_quota(connection: AsyncConnection, project_id: str, flavor: Flavor) -> None:

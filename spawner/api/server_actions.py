@@ -141,8 +141,9 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
     async def resize(request: web.Request, server: Server, body: _Resize) -> web.Response:
         async with cloud.store.read() as connection:
             flavor = await new_server.flavor_of(connection, str(body.flavor_ref))
-        if flavor.id == server.flavor.id:
-            raise Fault(400, "When resizing, instances must change flavor!")
+            if flavor.id == server.flavor.id:
+                raise Fault(400, "When resizing, instances must change flavor!")
+            await new_server.check_resize(connection, server, flavor)
         await cloud.conductor.resize(server.id, flavor, caller(request))
         return web.Response(status=202)
 

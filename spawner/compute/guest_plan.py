@@ -23,10 +23,10 @@ from configdrive import builder
 from instance_metadata import documents
 from instance_metadata.errors import InvalidInstance
 from instance_metadata.instance import Instance
-from spawner import devices, image_properties, networks
+from spawner import devices, image_fit, image_properties, networks
 from spawner.compute.driver import Bus, Disk, Format, Nic, VmSpec
 from spawner.devices import Devices, NicDevice, VolumeDevice
-from spawner.errors import NotFound, QemuFailed
+from spawner.errors import InvalidSpec, NotFound, QemuFailed
 from spawner.image_cache import CONVERTED, ImageCache
 from spawner.images import ImageFiles
 from spawner.instance_document import instance_of
@@ -214,7 +214,13 @@ class GuestFiles:
         )
 
     async def _root_disk(self, server: Server, image: Any, name: str, bus: Bus) -> Disk:
-        """The server's own layer over the image, as large as its flavor says; made at the first start."""
+        """The server's own layer over the image, as large as its flavor says; made at the first start.
+
+        Raises InvalidSpec when that would cut the image off.
+        """
+        needs = image_fit.ImageNeeds(image.min_ram, image.min_disk, image.virtual_size)
+        if too_small := image_fit.why_too_small(server.flavor, needs):
+            raise InvalidSpec("flavor", too_small.removesuffix("."), "Take a larger one")
         base = self._images.path(image.id)
         kind = Format.QCOW2 if image.disk_format == "qcow2" else Format.RAW
         if image.disk_format in CONVERTED:

@@ -21,6 +21,7 @@ from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
 from spawner.api.quotas import QUOTAS
 from spawner.compute.fake_node import FakeNode
+from spawner.empty_disk import empty_qcow2
 from spawner.service import open_cloud
 from spawner.store.tables import APPLICATION_CREDENTIALS, ROLES
 
@@ -188,6 +189,92 @@ async def test_another_projects_server_is_not_there(cloud: Cloud, nobody: Api, m
     assert (await stranger.call("GET", "/compute/v2.1/servers/detail"))[1] == {"servers": []}
     assert (await stranger.call("GET", "/compute/v2.1/servers/detail?all_tenants=1"))[0] == 403
     await cloud.conductor.settled()
+
+
+# --- flavors and images ---------------------------------------------------------------------------------
+
+
+async def _large_image(api: Api, size_gib: int, **fields: object) -> str:
+    """A qcow2 image of a disk of that size with nothing in it."""
+    form = {"name": "disk", "disk_format": "qcow2", "container_format": "bare", **fields}
+    _status, image = await api.call("POST", "/image/v2/images", form)
+    data = empty_qcow2(size_gib << 30)
+    assert (await api.call("PUT", f"/image/v2/images/{image['id']}/file", data=data))[0] == 204
+    return str(image["id"])
+
+
+TOO_SMALL = (
+    "Flavor's disk is too small for requested image. "
+    f"Flavor disk is {1 << 30} bytes, image is {2 << 30} bytes."
+)
+BELOW_MINIMUM = (
+    "Flavor's disk is smaller than the minimum size specified in image metadata. "
+    f"Flavor disk is {1 << 30} bytes, minimum size is {3 << 30} bytes."
+)
+
+
+@pytest.mark.parametrize(
+    ("flavor", "size_gib", "fields", "refused"),
+    [
+        ("2", 2, {}, TOO_SMALL),
+        ("2", 1, {}, ""),
+        ("1", 2, {}, ""),  # a disk of 0: as large as the image
+        ("2", 1, {"min_disk": 3}, BELOW_MINIMUM),
+        ("1", 1, {"min_disk": 3}, ""),
+        ("2", 1, {"min_ram": 513}, "Flavor's memory is too small for requested image."),
+        ("3", 2, {"min_ram": 2048, "min_disk": 20}, ""),
+    ],
+)
+async def test_an_image_that_the_flavor_would_cut_off_is_refused(
+    cloud: Cloud, member: Api, flavor: str, size_gib: int, fields: dict[str, object], refused: str
+) -> None:
+    image = await _large_image(member, size_gib, **fields)
+    small = await _image(member)
+    form = {"name": "web", "imageRef": image, "flavorRef": flavor, "networks": "none"}
+    status, document = await member.call("POST", "/compute/v2.1/servers", {"server": form}, "2.96")
+    assert (status, document.get("badRequest", {}).get("message", "")) == (400 if refused else 202, refused)
+    # The same of a server that is there.
+    server = await _server(member, small, flavorRef=flavor)
+    await cloud.conductor.settled()
+    for action in ({"rebuild": {"imageRef": image}}, {"rescue": {"rescue_image_ref": image}}):
+        status, document = await member.call("POST", f"/compute/v2.1/servers/{server}/action", action)
+        await cloud.conductor.settled()
+        if refused:
+            assert (status, document["badRequest"]["message"]) == (400, refused)
+        else:
+            assert status in {200, 202}, document
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "refused"),
+    [
+        ("3", "2", "Server disk was unable to be resized because: Unable to resize disk down."),
+        (
+            "2",
+            "1",
+            "Server disk was unable to be resized because: Resize to zero disk flavor is not allowed.",
+        ),
+        ("1", "2", TOO_SMALL),
+        ("1", "3", ""),
+        ("3", "4", ""),
+    ],
+)
+async def test_a_disk_is_never_resized_to_less_than_it_holds(
+    cloud: Cloud, member: Api, before: str, after: str, refused: str
+) -> None:
+    image = await (_image(member) if before == "2" else _large_image(member, 2))
+    server = await _server(member, image, flavorRef=before)
+    await cloud.conductor.settled()
+    path = f"/compute/v2.1/servers/{server}"
+    status, document = await member.call("POST", f"{path}/action", {"resize": {"flavorRef": after}})
+    assert (status, document["badRequest"]["message"] if document else "") == (
+        (400, refused) if refused else (202, "")
+    )
+    await cloud.conductor.settled()
+    shown = (await member.call("GET", path))[1]["server"]
+    assert (shown["status"], shown["flavor"]["id"]) == (
+        ("ACTIVE", before) if refused else ("VERIFY_RESIZE", after)
+    )
 
 
 async def test_an_application_credential_signs_in_until_it_is_deleted(

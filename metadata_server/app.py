@@ -31,7 +31,7 @@ from metadata_server.listener import Listener, Mode
 from metadata_server.neighbours import mac_of_neighbour
 from metadata_server.pages import Options
 from metadata_server.passwords import MemoryPasswords, Passwords
-from metadata_server.protocol import GuestServer, Limits
+from metadata_server.protocol import GuestServer, Limits, Repeat, never
 from metadata_server.responder import Context, allowed_hosts
 from metadata_server.services import Services
 
@@ -106,7 +106,7 @@ class MetadataServer:
         bound = bind(listener, reuse_port=self.settings.reuse_port)
         endpoint = Endpoint(self.services, listener, self._context(listener, bound))
         neighbour = mac_of_neighbour if listener.mode is Mode.MAC else None
-        return await self._serve(listener, bound, endpoint.handle, neighbour)
+        return await self._serve(listener, bound, endpoint.handle, neighbour, endpoint.repeat)
 
     async def listen_admin(self, listener: Listener, admin: Admin) -> str:
         """Open the admin interface, on a unix socket and nowhere else (MS-D15)."""
@@ -122,6 +122,7 @@ class MetadataServer:
         bound: socket.socket,
         handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
         neighbour: Callable[[str], str | None] | None,
+        repeat: Repeat = never,
     ) -> str:
         guests = GuestServer(
             handle,
@@ -129,6 +130,7 @@ class MetadataServer:
             writer=self.services.writer,
             wall_time=self.services.wall_time,
             refused=self.services.refused,
+            repeat=repeat,
             neighbour=neighbour,
         )
         loop = asyncio.get_running_loop()

@@ -1,7 +1,8 @@
 """One listener's requests: aiohttp to `Request`, the rules, the rules' wishes, and back to bytes.
 
 The second time a target is asked for, its answer is already in the tree's `ready` table: the rules said
-before that it is a plain page, and the same bytes are sent with a fresh date and seed.
+before that it is a plain page, and the same bytes are sent with a fresh date and seed. What the head of a
+request says is remembered too, by its bytes: the same head is not parsed again (decision 0116).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple, TypeAlias, cast
 
@@ -40,7 +42,8 @@ from metadata_server.responder import (
 from metadata_server.services import Services
 
 # A request with one of these is looked at by the rules each time.
-_SPECIAL = frozenset({"if-none-match", "content-length", "transfer-encoding", "expect"})
+_SPECIAL = frozenset({"if-none-match", "content-length", "transfer-encoding", "expect", "upgrade"})
+_KNOWN_HEADS = 8192
 _KNOWN_HEADER_SETS = 4096
 _KNOWN_PEERS = 65_536
 _WITHOUT_CALLER = ("/", "/ec2")
@@ -50,10 +53,24 @@ RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
 class Known(NamedTuple):
-    """What a set of headers means: the caller (None: the connection says it), and headers to warn about."""
+    """What a set of headers means: the caller (None: the connection says it), and headers to warn about.
+
+    `targets` are those of the heads that are known with these headers.
+    """
 
     caller: Caller | None
     foreign: tuple[str, ...]
+    targets: set[str]
+
+
+class Head(NamedTuple):
+    """What the bytes of a request without a body say."""
+
+    target: str
+    headers: Mapping[str, str]
+    known: Known
+    keep_alive: bool
+    http_1_0: bool
 
 
 class Endpoint:
@@ -69,6 +86,7 @@ class Endpoint:
         self._by_peer = listener.mode in (Mode.SOURCE_IP, Mode.SOCKET) and not listener.trusted_proxies
         self._peers: dict[str | None, Caller] = {}
         self._known: dict[RawHeaders, Known] = {}
+        self._heads: dict[bytes, Head] = {}
 
     async def handle(self, raw: web.BaseRequest) -> web.StreamResponse:
         """aiohttp's handler: every request of the listener comes through here."""
@@ -76,18 +94,66 @@ class Endpoint:
         services = self._services
         started_s = services.monotonic()
         known = self._known.get(raw.raw_headers) if raw.method == "GET" else None
-        caller = None if known is None else known.caller or self._peers.get(protocol.source)
-        if known is None or caller is None:
+        found = None if known is None else self._ready(known, protocol.source, raw.raw_path, started_s)
+        if known is None or found is None:
             return await self._answer(raw, protocol, started_s)
-        if known.foreign:
-            services.warn_foreign(protocol.source or self._listener.address, known.foreign, started_s)
-        tree = self._catalogue.find(caller.claim)
-        ready = None if tree is None else cast(Answer | None, tree.ready.get(raw.raw_path))
-        if tree is None or ready is None or caller.tenant not in (None, tree.instance.project_id):
-            return await self._answer(raw, protocol, started_s)
+        tree, ready = found
         if not services.limiter.allows(tree.instance.uuid, started_s):
             return await self._finish(raw, error(429, Retry_After="1"), tree, started_s)
-        return self._send(raw, ready, tree, started_s)
+        if raw.raw_path not in known.targets:
+            self._learn_head(raw, known)
+        sent = self._send(raw, ready, tree, started_s)
+        await _drained(raw)
+        return sent
+
+    def repeat(self, head: bytes, source: str | None, write: Callable[[bytes], None]) -> bool | None:
+        """Answer a request whose bytes were asked before, if what the rules said then still holds.
+
+        Whether the connection goes on after it; None when nothing was written and the rules must look.
+        """
+        asked = self._heads.get(head)
+        if asked is None:
+            return None
+        services = self._services
+        started_s = services.monotonic()
+        found = self._ready(asked.known, source, asked.target, started_s)
+        if found is None or not services.limiter.allows(found[0].instance.uuid, started_s):
+            return None
+        tree, answer = found
+        write(self._bytes(answer, keep_alive=asked.keep_alive, http_1_0=asked.http_1_0))
+        services.observe(
+            self._listener.mode.value, "GET", asked.target, asked.headers, answer, tree, started_s
+        )
+        return asked.keep_alive
+
+    def _ready(
+        self, known: Known, source: str | None, target: str, now_s: float
+    ) -> tuple[Tree, Answer] | None:
+        """The instance that asks and its answer, where the rules have been asked for it before."""
+        caller = known.caller or self._peers.get(source)
+        tree = None if caller is None else self._catalogue.find(caller.claim)
+        if caller is None or tree is None or caller.tenant not in (None, tree.instance.project_id):
+            return None
+        if known.foreign:
+            self._services.warn_foreign(source or self._listener.address, known.foreign, now_s)
+        ready = cast(Answer | None, tree.ready.get(target))
+        return None if ready is None else (tree, ready)
+
+    def _learn_head(self, raw: web.BaseRequest, known: Known) -> None:
+        """Remember the head of a request that was answered at once.
+
+        Its bytes are written anew from what was parsed, so that they cannot be those of another request.
+        """
+        if len(self._heads) >= _KNOWN_HEADS:
+            self._heads.clear()
+            self._known.clear()
+        known.targets.add(raw.raw_path)
+        line = f"GET {raw.raw_path} HTTP/{raw.version.major}.{raw.version.minor}"
+        fields = b"".join(b"%s: %s\r\n" % field for field in raw.raw_headers)
+        head = line.encode("utf-8", "surrogateescape") + b"\r\n" + fields + b"\r\n"
+        self._heads[head] = Head(
+            raw.raw_path, raw.headers, known, raw.keep_alive, http_1_0=raw.version.minor == 0
+        )
 
     def _learn(self, raw: web.BaseRequest, caller: Caller) -> None:
         """Remember that these headers say nothing but who asks: clients send the same ones each time."""
@@ -101,7 +167,7 @@ class Endpoint:
             self._known.clear()
         request = Request("GET", "/", _lower(raw))
         self._known[headers] = Known(
-            None if self._by_peer else caller, foreign_headers(self._listener, request)
+            None if self._by_peer else caller, foreign_headers(self._listener, request), set()
         )
 
     async def _answer(
@@ -224,19 +290,21 @@ class Endpoint:
         """Put one answer on the wire in one write."""
         protocol = cast(GuestProtocol, raw.protocol)
         keep_alive = raw.keep_alive and not answer.close and not protocol.is_over
-        services = self._services
-        end = services.tail(keep_alive=keep_alive, http_1_0=raw.version.minor == 0)
         transport = raw.transport
         if transport is None:
             raise ConnectionResetError
-        if answer.seeded:
-            transport.write(b"".join((answer.head, end, answer.body, services.seeds.take(), answer.rest)))
-        else:
-            transport.write(b"".join((answer.head, end, answer.body)))
-        services.observe(
+        transport.write(self._bytes(answer, keep_alive=keep_alive, http_1_0=raw.version.minor == 0))
+        self._services.observe(
             self._listener.mode.value, raw.method, raw.raw_path, raw.headers, answer, tree, started_s
         )
         return SENT_AND_ON if keep_alive else SENT_AND_CLOSE
+
+    def _bytes(self, answer: Answer, *, keep_alive: bool, http_1_0: bool) -> bytes:
+        services = self._services
+        end = services.tail(keep_alive=keep_alive, http_1_0=http_1_0)
+        if answer.seeded:
+            return b"".join((answer.head, end, answer.body, services.seeds.take(), answer.rest))
+        return b"".join((answer.head, end, answer.body))
 
     async def _body(self, raw: web.BaseRequest, protocol: GuestProtocol) -> bytes | Response:
         """The whole body, or the refusal of one that is too large or too slow."""

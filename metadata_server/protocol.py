@@ -1,17 +1,19 @@
-"""The aiohttp protocol under the server, with the limits that aiohttp does not have (HTTP-11, MS-H).
+"""The protocols under the server, with the limits that aiohttp does not have (HTTP-11, MS-H).
 
-A connection that is slow to ask, slow to read, one too many, or not HTTP costs a timer entry and one short
-log line; it never reaches a rule.
+A connection begins as a `RepeatConnection`, which knows bytes and nothing of HTTP, and becomes aiohttp's with
+the first request that was not asked before (decision 0116). One that is slow to ask, slow to read, one too
+many, or not HTTP costs a timer entry and one short log line; it never reaches a rule.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
 from aiohttp import web
@@ -59,26 +61,90 @@ SENT_AND_ON = Sent(keep_alive=True)
 SENT_AND_CLOSE = Sent(keep_alive=False)
 
 
-class GuestProtocol(web.RequestHandler):
-    """One connection. `source` is the peer's address, None on a unix socket."""
+# Answers what was asked before, byte for byte: whether the connection goes on; None for what is new.
+Repeat: TypeAlias = Callable[[bytes, str | None, Callable[[bytes], None]], bool | None]
 
-    __slots__ = ("_asked_bytes", "_head_bytes", "ended", "guard", "source")
 
-    def __init__(self, guard: GuestServer, **kwargs: Any) -> None:
-        super().__init__(guard, **kwargs)
-        self.guard = guard
-        self.ended = False
-        self._asked_bytes = self._head_bytes = 0
+def never(head: bytes, source: str | None, write: Callable[[bytes], None]) -> bool | None:  # noqa: ARG001
+    """A `Repeat` for what is answered anew each time."""
+    return None
+
+
+class RepeatConnection(asyncio.Protocol):
+    """A connection that has asked nothing so far, or only what was asked before, byte for byte.
+
+    Costs neither a parser nor a task. `source` is the peer's address, None on a unix socket.
+    """
+
+    __slots__ = ("_guard", "_transport", "source")
+
+    def __init__(self, guard: GuestServer) -> None:
+        self._guard = guard
+        self._transport: asyncio.Transport | None = None
         self.source: str | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.source = peer[0]
-        if not self.guard.admit(self, self.source):
-            transport.abort()  # type: ignore[attr-defined]  # a transport of a stream
+        if not self._guard.admit(self, self.source):
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        transport, guard = self._transport, self._guard
+        if transport is None:
             return
-        super().connection_made(transport)
+        goes_on = guard.repeat(data, self.source, transport.write)
+        if goes_on is None:
+            deadline = guard.slow.pop(self, math.inf)
+            guest = self._hand_over(transport)
+            guard.allow(guest, guard.limits.request_s, deadline)
+            guest.data_received(data)
+            return
+        if self._transport is not None:
+            guard.allow(self, guard.limits.idle_s)
+        if not goes_on:
+            transport.close()
+
+    def pause_writing(self) -> None:
+        """The client is slow to take an answer: aiohttp's connections are watched for that."""
+        if self._transport is not None:
+            self._guard.slow.pop(self, None)
+            self._hand_over(self._transport).pause_writing()
+
+    def _hand_over(self, transport: asyncio.Transport) -> GuestProtocol:
+        self._transport = None
+        guest = self._guard.guest(self.source)
+        transport.set_protocol(guest)
+        guest.connection_made(transport)
+        return guest
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002  # asyncio's signature
+        self._guard.forget(self, self.source)
+
+    def close(self) -> None:
+        """Send what is written, then end."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def be_too_slow(self) -> None:
+        """Nobody asked for long: there is no request that an answer would belong to."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class GuestProtocol(web.RequestHandler):
+    """One connection of aiohttp's. `source` is the peer's address, None on a unix socket."""
+
+    __slots__ = ("_answered", "_asked_bytes", "_head_bytes", "ended", "guard", "source")
+
+    def __init__(self, guard: GuestServer, source: str | None, **kwargs: Any) -> None:
+        super().__init__(guard, **kwargs)
+        self.guard = guard
+        self.ended = False
+        self._answered = self._asked_bytes = self._head_bytes = 0
+        self.source = source
 
     def connection(self) -> Connection:
         """What identification may know of this connection."""
@@ -91,7 +157,14 @@ class GuestProtocol(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's never keeps a half-closed connection
         """The client has asked all it wants: what it asked is still answered, then the connection ends."""
         self.ended = True
-        return bool(self._messages) or self._request_in_progress
+        return self._request_count > self._answered
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """aiohttp has no state that lasts from the last byte of a request to its answer: count both."""
+        self._answered += 1
+        return await super().finish_response(request, resp, start_time)
 
     @property
     def is_over(self) -> bool:
@@ -111,14 +184,17 @@ class GuestProtocol(web.RequestHandler):
             self._asked_bytes, self._head_bytes = self._head_bytes, 0
             self.guard.slow.pop(self, None)
         elif not self._request_in_progress:
-            self.guard.slow.setdefault(self, self._loop.time() + self.guard.limits.request_s)
+            if self not in self.guard.slow:
+                self.guard.allow(self, self.guard.limits.request_s)
             if self._head_bytes > self.guard.limits.head_bytes:
                 self.refuse(error(431, close=True))
 
-    @property
-    def asked_nothing(self) -> bool:
-        """Whether the client is silent since it connected, rather than in the middle of a request."""
-        return self._head_bytes == 0
+    def be_too_slow(self) -> None:
+        """The client is in the middle of a request for too long, or silent since it connected."""
+        if self._head_bytes == 0:
+            self.force_close()
+        else:
+            self.refuse(error(408, close=True))
 
     def refuse(self, response: Response) -> None:
         """Answer without a request, and close."""
@@ -162,14 +238,16 @@ class GuestServer(web.Server):
         writer: Writer,
         wall_time: Callable[[], float],
         refused: Counter[int],
+        repeat: Repeat,
         neighbour: Callable[[str], str | None] | None = None,
     ) -> None:
         super().__init__(handler)
+        self.repeat = repeat
         self._neighbour = neighbour
         self.limits = limits
         self.writer = writer
         self.wall_time = wall_time
-        self.slow: dict[GuestProtocol, float] = {}
+        self.slow: dict[GuestProtocol | RepeatConnection, float] = {}
         self._refused = refused
         self._per_source: dict[str, int] = {}
         self._open = 0
@@ -177,10 +255,15 @@ class GuestServer(web.Server):
         self._logged_at = 0.0
         self._suppressed = 0
 
-    def __call__(self) -> GuestProtocol:
+    def __call__(self) -> RepeatConnection:  # type: ignore[override]  # aiohttp's comes later
+        return RepeatConnection(self)
+
+    def guest(self, source: str | None) -> GuestProtocol:
+        """aiohttp's protocol, for a connection that was admitted."""
         limits = self.limits
         return GuestProtocol(
             self,
+            source,
             loop=self._loop,
             keepalive_timeout=limits.idle_s,
             tcp_keepalive=False,
@@ -192,11 +275,24 @@ class GuestServer(web.Server):
             lingering_time=limits.linger_s,
         )
 
+    def allow(
+        self, protocol: GuestProtocol | RepeatConnection, seconds: float, at_most: float = math.inf
+    ) -> None:
+        """It is too slow in so many seconds from now, or at `at_most` of the loop's clock."""
+        self.slow[protocol] = min(self._loop.time() + seconds, at_most)
+
+    def pre_shutdown(self) -> None:
+        """Close the connections on which nothing goes on."""
+        for protocol in list(self.slow):
+            if isinstance(protocol, RepeatConnection):
+                protocol.close()
+        super().pre_shutdown()
+
     def mac_of(self, peer: str) -> str | None:
         """The neighbour table's answer, None where the listener does not ask it."""
         return None if self._neighbour is None else self._neighbour(peer)
 
-    def admit(self, protocol: GuestProtocol, source: str | None) -> bool:
+    def admit(self, protocol: RepeatConnection, source: str | None) -> bool:
         """Whether one more connection fits, in all and from this source (MS-H08)."""
         self._open += 1
         limits = self.limits
@@ -210,7 +306,7 @@ class GuestServer(web.Server):
         self.slow[protocol] = self._loop.time() + limits.request_s
         return True
 
-    def forget(self, protocol: GuestProtocol, source: str | None) -> None:
+    def forget(self, protocol: GuestProtocol | RepeatConnection, source: str | None) -> None:
         self._open -= 1
         self.slow.pop(protocol, None)
         if source is not None:
@@ -240,10 +336,7 @@ class GuestServer(web.Server):
             now = self._loop.time()
             for protocol in [protocol for protocol, deadline in self.slow.items() if deadline <= now]:
                 self.slow.pop(protocol, None)
-                if protocol.asked_nothing:
-                    protocol.force_close()
-                else:
-                    protocol.refuse(error(408, close=True))
+                protocol.be_too_slow()
             if now >= look_at_readers:
                 self._drop_stalled_readers(now)
                 look_at_readers = now + self.limits.stalled_reader_s / 6  # it goes through all connections

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -122,6 +123,75 @@ async def test_the_repeated_answer_is_the_first_one(guest: Guest) -> None:
     answer = await guest.client.send(request * 3, half_close=True)
     first, second, third = answer.split(b"HTTP/1.1 200 OK")[1:]
     assert timeless(first) == timeless(second) == timeless(third)
+
+
+def parsed(guest: Guest) -> int:
+    """How many requests aiohttp has parsed so far."""
+    return guest.server.listeners[0].guests.requests_count
+
+
+@pytest.mark.parametrize("fields", ["Connection: close\r\n", "Connection: keep-alive\r\n", ""])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize("name", ["meta_data.json", "network_data.json"])
+async def test_the_same_bytes_again_are_answered_alike_and_not_parsed(
+    guest: Guest, version: str, fields: str, name: str
+) -> None:
+    """Decision 0116: one that asks what was asked before is told the same, all but date and seed."""
+
+    def timeless(answer: bytes) -> list[bytes]:
+        seed = re.sub(rb'"random_seed": "[^"]*"', b"", answer)
+        return [line for line in seed.split(b"\r\n") if not line.startswith(b"Date:")]
+
+    request = f"GET /openstack/latest/{name} HTTP/{version}\r\nHost: localhost\r\n{fields}\r\n".encode()
+    answers = []
+    for number in range(4):
+        answers.append(await guest.client.send(request))
+        assert parsed(guest) == min(number + 1, 2)
+    assert len({tuple(timeless(answer)) for answer in answers}) == 1
+    assert len({(record.path, record.status, record.size) for record in guest.records}) == 1
+    assert len(guest.records) == 4
+
+
+async def test_a_connection_that_asks_something_new_goes_on_with_the_rules(guest: Guest) -> None:
+    known = b"GET /latest/meta-data/hostname HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    new = b"GET /latest/meta-data/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    await guest.client.send(known * 3, half_close=True)
+    for parts, statuses in (
+        ((known, known, new, known), [b"200", b"200", b"404", b"200"]),
+        ((known, known + new[:9], new[9:], known), [b"200", b"200", b"404", b"200"]),
+        ((known[:30], known[30:]), [b"200"]),
+    ):
+        answer = await guest.client.send(*parts, pause_s=0.03, half_close=True)
+        assert [part.split(b" ")[1] for part in answer.split(b"HTTP/1.1")[1:]] == statuses
+
+
+async def test_what_was_asked_before_is_another_answer_once_the_instance_is(guest: Guest) -> None:
+    request = b"GET /latest/meta-data/hostname HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    await guest.client.send(request * 3, half_close=True)
+    guest.server.instances.put(parse({**DOCUMENT, "hostname": "renamed"}, "web-1"))
+    for _ in range(3):
+        assert (await guest.client.send(request, half_close=True)).endswith(b"renamed")
+    guest.server.instances.remove(UUID)
+    for _ in range(2):
+        assert b" 404 " in await guest.client.send(request, half_close=True)
+
+
+async def test_heads_that_aiohttp_reads_alike_are_not_taken_for_one(guest: Guest) -> None:
+    """A head is remembered as it would be written anew, so that no odd spelling stands for another."""
+    plain = b"GET /latest/meta-data/hostname HTTP/1.1\r\nHost: localhost\r\nX-A: b\r\n\r\n"
+    odd = plain.replace(b"X-A: b", b"X-A:  b ")
+    for request, parsed_so_far in ((odd, 1), (odd, 2), (odd, 3), (plain, 3), (odd, 4)):
+        assert b" 200 OK" in await guest.client.send(request, half_close=True)
+        assert parsed(guest) == parsed_so_far
+
+
+async def test_ms_d12_a_silent_connection_does_not_hold_up_the_end(guest: Guest, tmp_path: Path) -> None:
+    reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(0.3):  # sooner than the sweep would end it
+        await guest.server.close(timeout_s=5)
+        assert await reader.read() == b""
+    writer.close()
 
 
 async def test_http_02_head(guest: Guest) -> None:
@@ -294,9 +364,14 @@ async def test_ms_h06_idle_keep_alive_ends(guest: Guest) -> None:
 
 
 @pytest.mark.slow
-async def test_ms_h06_a_reader_that_does_not_read_is_dropped(guest: Guest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked_before", [False, True])
+async def test_ms_h06_a_reader_that_does_not_read_is_dropped(
+    guest: Guest, tmp_path: Path, asked_before: bool
+) -> None:
     content = "x" * (8 << 20)
     guest.server.instances.put(parse({**DOCUMENT, "files": [{"path": "/big", "content": content}]}, "web-1"))
+    for _ in range(2 if asked_before else 0):
+        await guest.client.send(b"GET /openstack/content/0000 HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with socket.socket(socket.AF_UNIX) as silent:
         silent.setblocking(False)
         loop = asyncio.get_running_loop()
@@ -312,8 +387,9 @@ async def test_ms_h06_a_reader_that_does_not_read_is_dropped(guest: Guest, tmp_p
 async def test_a_large_answer_arrives_whole(guest: Guest) -> None:
     content = "x" * (8 << 20)
     guest.server.instances.put(parse({**DOCUMENT, "files": [{"path": "/big", "content": content}]}, "web-1"))
-    status, body = await guest.client.get("/openstack/content/0000")
-    assert (status, len(body)) == (200, len(content))
+    for _ in range(3):
+        status, body = await guest.client.get("/openstack/content/0000")
+        assert (status, len(body)) == (200, len(content))
 
 
 async def test_ms_h09_pipelined_requests_keep_their_order(guest: Guest) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from spawner.api import (
+    application_credentials,
     compute_flavors,
     compute_keypairs,
     compute_misc,
@@ -19,6 +20,9 @@ from spawner.api import (
     faults,
     guest_access,
     identity,
+    identity_projects,
+    identity_roles,
+    identity_users,
     image,
     interfaces,
     metrics,
@@ -39,6 +43,7 @@ from spawner.identity import NotAuthenticated
 from spawner.page import app as page
 from spawner.page.app import PREFIX
 from spawner.page.lint import Lint, nothing
+from spawner.revocation import believed
 
 LOG = logging.getLogger(__name__)
 BODY_LIMIT = 1024 * 1024
@@ -55,6 +60,10 @@ def make_app(cloud: Cloud, lint: Lint = nothing) -> web.Application:
     for service in (
         versions,
         identity,
+        identity_projects,
+        identity_users,
+        identity_roles,
+        application_credentials,
         compute_servers,
         compute_flavors,
         compute_keypairs,
@@ -104,7 +113,7 @@ def _make_middleware(cloud: Cloud):  # type: ignore[no-untyped-def]  # aiohttp's
             if service == "compute":
                 request[MICROVERSION] = microversion.requested(request.headers)
                 extra.update(microversion.headers_of(request[MICROVERSION]))
-            _authenticate(request, cloud)
+            await _authenticate(request, cloud)
             response = await handler(request)
         except Exception as error:  # noqa: BLE001  # the outermost edge: it becomes a fault of the service
             response = _answer(service, _fault_of(error, request), request[REQUEST_ID])
@@ -131,11 +140,11 @@ def _fault_of(error: Exception, request: web.Request) -> Fault:
     return Fault(500, f"Unexpected API Error. The log has the reason under {request[REQUEST_ID]}.")
 
 
-def _authenticate(request: web.Request, cloud: Cloud) -> None:
+async def _authenticate(request: web.Request, cloud: Cloud) -> None:
     """Set the caller's identity where a token is given; a missing one matters only to routes that need it."""
     token = request.headers.get("X-Auth-Token", "")
     if token:
-        request[IDENTITY] = cloud.tokens.read(token)
+        request[IDENTITY] = await believed(cloud.store, cloud.tokens, token)
         return
     if request.path not in OPEN_PATHS:
         if request.path.strip("/").partition("/")[0] not in SERVICES:
@@ -145,5 +154,5 @@ def _authenticate(request: web.Request, cloud: Cloud) -> None:
 
 def _answer(service: str, fault: Fault, request_id: str) -> web.Response:
     how = 'Basic realm="guestling"' if service == "metrics" else "Keystone uri='/identity'"
-    headers = {"WWW-Authenticate": how} if fault.code == 401 else None
+    headers = {**fault.headers, **({"WWW-Authenticate": how} if fault.code == 401 else {})}
     return web.json_response(faults.body(service, fault, request_id), status=fault.code, headers=headers)

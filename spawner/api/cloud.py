@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from spawner.conductor import Conductor
 from spawner.identity import Tokens
 from spawner.images import ImageFiles
 from spawner.ports import Ports
+from spawner.sign_ins import SignIns
 from spawner.store.engine import Store
 from spawner.volumes import Volumes
 
@@ -28,3 +29,4 @@ class Cloud:
     volumes: Volumes
     ports: Ports
     region: str = "RegionOne"
+    sign_ins: SignIns = field(default_factory=SignIns)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from spawner.errors import Conflict, InvalidSpec, NotEnough, NotFound, SpawnerError
 from spawner.identity import NotAuthenticated
 from spawner.images import ImageRefused
+from spawner.sign_ins import TooManyAttempts
 
+# As nova.api.openstack.wsgi.Fault has them; every other status, 406 among them, is a `computeFault`.
 _COMPUTE_NAMES = {
     400: "badRequest",
     401: "unauthorized",
     403: "forbidden",
     404: "itemNotFound",
     405: "badMethod",
-    406: "notAcceptable",
     409: "conflictingRequest",
     413: "overLimit",
     415: "badMediaType",
-    500: "computeFault",
+    429: "overLimit",
+    501: "notImplemented",
     503: "serviceUnavailable",
 }
 _NEUTRON_TYPES = {
@@ -32,13 +36,20 @@ _NEUTRON_TYPES = {
 
 
 class Fault(Exception):
-    """An answer that is an error: HTTP status and the words for the client."""
+    """An answer that is an error: HTTP status, the words for the client, Neutron's type, headers."""
 
-    def __init__(self, code: int, message: str, kind: str = "") -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        kind: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.kind = kind
+        self.headers = headers
 
 
 def fault_of(error: SpawnerError) -> Fault:
@@ -50,6 +61,8 @@ def fault_of(error: SpawnerError) -> Fault:
         return Fault(409, str(error))
     if isinstance(error, NotAuthenticated):
         return Fault(401, str(error))
+    if isinstance(error, TooManyAttempts):
+        return Fault(429, str(error), headers={"Retry-After": str(error.retry_after_s)})
     if isinstance(error, (InvalidSpec, ImageRefused)):
         return Fault(400, str(error))
     return Fault(500, "The request failed. The log of the service has the reason under this request id.")

@@ -1,10 +1,8 @@
-"""Keystone v3: tokens, the catalogue, projects, users, roles, application credentials."""
+"""Keystone v3: tokens, and what there is to use them for: catalogue, regions, domains."""
 
 from __future__ import annotations
 
-import base64
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -12,12 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import identity as people
+from spawner import revocation
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, answer, iso, link, may, needs, takes
+from spawner.api.requests import IDENTITY, answer, iso, link, needs, takes
 from spawner.errors import NotFound
-from spawner.identity import DOMAIN, ROLE_ORDER, Identity
-from spawner.store.tables import APPLICATION_CREDENTIALS, PROJECTS, ROLES, USERS
+from spawner.identity import DOMAIN, Identity
+from spawner.store.tables import APPLICATION_CREDENTIALS, USERS
 
 
 class _Domain(msgspec.Struct):
@@ -73,20 +72,6 @@ class _AuthBody(msgspec.Struct):
     auth: _Auth
 
 
-class _NewCredential(msgspec.Struct):
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-    secret: str | None = None
-    description: str | None = None
-    expires_at: str | None = None
-    roles: list[dict[str, Any]] | None = None
-    unrestricted: bool = False
-    access_rules: list[Any] | None = None
-
-
-class _NewCredentialBody(msgspec.Struct):
-    application_credential: _NewCredential
-
-
 def routes(cloud: Cloud) -> list[web.RouteDef]:
     """The routes of Keystone."""
     service = _Identity(cloud)
@@ -94,46 +79,15 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
     return [
         web.post(f"{base}/auth/tokens", service.issue),
         web.get(f"{base}/auth/tokens", service.validate, allow_head=True),
+        web.delete(f"{base}/auth/tokens", service.revoke),
         web.get(f"{base}/auth/catalog", service.catalog),
-        web.get(f"{base}/auth/projects", service.own_projects),
-        web.get(f"{base}/projects", needs("identity:read")(service.projects)),
-        web.get(f"{base}/projects/{{id}}", needs("identity:read")(service.project)),
-        web.get(f"{base}/users", needs("identity:read")(service.users)),
-        web.get(f"{base}/users/{{id}}", needs("identity:read")(service.user)),
-        web.get(f"{base}/users/{{id}}/projects", needs("identity:read")(service.own_projects)),
-        web.get(f"{base}/roles", needs("identity:read")(service.roles)),
         web.get(f"{base}/domains", needs("identity:read")(service.domains)),
         web.get(f"{base}/domains/{{id}}", needs("identity:read")(service.domain)),
         web.get(f"{base}/services", needs("identity:read")(service.services)),
         web.get(f"{base}/endpoints", needs("identity:read")(service.endpoints)),
-        web.get(f"{base}/users/{{id}}/application_credentials", needs("identity:read")(service.credentials)),
-        web.post(
-            f"{base}/users/{{id}}/application_credentials",
-            needs("identity:application-credential")(service.add_credential),
-        ),
-        web.get(
-            f"{base}/users/{{id}}/application_credentials/{{credential}}",
-            needs("identity:read")(service.credential),
-        ),
-        web.delete(
-            f"{base}/users/{{id}}/application_credentials/{{credential}}",
-            needs("identity:application-credential")(service.remove_credential),
-        ),
+        web.get(f"{base}/regions", needs("identity:read")(service.regions)),
+        web.get(f"{base}/regions/{{id}}", needs("identity:read")(service.region)),
     ]
-
-
-def _moment(text: str, now: float) -> float:
-    """Seconds since 1970 of an ISO time, UTC where it names no zone. Raises Fault 400, also for the past."""
-    try:
-        moment = datetime.fromisoformat(text)
-        found = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise Fault(
-            400, "Invalid input for field/attribute expires_at: an ISO 8601 time is needed."
-        ) from None
-    if found <= now:
-        raise Fault(400, "Invalid input for field/attribute expires_at: it is in the past.")
-    return found
 
 
 CATALOG = (
@@ -176,35 +130,40 @@ class _Identity:
     async def issue(self, request: web.Request, form: _AuthBody) -> web.Response:
         auth = form.auth
         async with self._cloud.store.read() as connection:
-            identity = await self._prove(connection, auth)
+            identity = await self._prove(connection, auth, request.remote or "")
         token = self._cloud.tokens.mint(identity)
         no_catalog = "nocatalog" in request.query
         return answer(
             self._token(identity, no_catalog), 201, {"X-Subject-Token": token, "Vary": "X-Auth-Token"}
         )
 
-    async def _prove(self, connection: AsyncConnection, auth: _Auth) -> Identity:
+    async def _prove(self, connection: AsyncConnection, auth: _Auth, address: str) -> Identity:
         scope = auth.scope.project if isinstance(auth.scope, _Scope) else None
         project = (scope.id or scope.name) if scope else None
         is_id = bool(scope and scope.id)
         now = self._cloud.clock()
         if auth.identity.password is not None:
             user = auth.identity.password.user
-            return await people.by_password(
-                connection,
-                user=user.id or user.name or "",
-                user_is_id=user.id is not None,
-                password=user.password,
-                project=project,
-                project_is_id=is_id,
-                now=now,
-            )
+            with self._cloud.sign_ins.attempt(address, user.id or user.name or "", now):
+                return await people.by_password(
+                    connection,
+                    user=user.id or user.name or "",
+                    user_is_id=user.id is not None,
+                    password=user.password,
+                    project=project,
+                    project_is_id=is_id,
+                    now=now,
+                )
         if auth.identity.application_credential is not None:
             credential = auth.identity.application_credential
             credential_id = credential.id or await self._credential_id(connection, credential)
-            return await people.by_application_credential(connection, credential_id, credential.secret, now)
+            with self._cloud.sign_ins.attempt(address, credential_id, now):
+                return await people.by_application_credential(
+                    connection, credential_id, credential.secret, now
+                )
         if auth.identity.token is not None:
-            identity = self._cloud.tokens.read(auth.identity.token.id)
+            token = auth.identity.token.id
+            identity = await revocation.believed(self._cloud.store, self._cloud.tokens, token)
             return await people.rescoped(connection, identity, project, project_is_id=is_id, now=now)
         methods = ", ".join(auth.identity.methods)
         raise Fault(
@@ -242,108 +201,33 @@ class _Identity:
             document["catalog"] = catalog(self._cloud)
         return {"token": document}
 
-    async def validate(self, request: web.Request) -> web.Response:
+    async def _subject(self, request: web.Request, action: str) -> tuple[str, Identity]:
+        """The token that a request is about: the caller's own user's, or anybody's for an admin."""
         subject = request.headers.get("X-Subject-Token", "")
         try:
-            identity = self._cloud.tokens.read(subject)
+            identity = await revocation.believed(self._cloud.store, self._cloud.tokens, subject)
         except people.NotAuthenticated:
             raise Fault(404, "Could not find token.") from None
         own = request[IDENTITY]
         if identity.user_id != own.user_id and not own.is_admin:
-            raise Fault(
-                403, "You are not authorized to perform the requested action: identity:validate_token."
-            )
+            raise Fault(403, f"You are not authorized to perform the requested action: identity:{action}.")
+        return subject, identity
+
+    async def revoke(self, request: web.Request) -> web.Response:
+        """From now on this token is worth nothing, until it would have expired and after restarts too."""
+        subject, _identity = await self._subject(request, "revoke_token")
+        async with self._cloud.store.write() as connection:
+            await revocation.revoke(connection, revocation.of_token(subject), self._cloud.clock())
+        return web.Response(status=204)
+
+    async def validate(self, request: web.Request) -> web.Response:
+        subject, identity = await self._subject(request, "validate_token")
         return answer(
             self._token(identity, "nocatalog" in request.query), headers={"X-Subject-Token": subject}
         )
 
     async def catalog(self, _request: web.Request) -> web.Response:
         return answer({"catalog": catalog(self._cloud), "links": {"self": None}})
-
-    async def own_projects(self, request: web.Request) -> web.Response:
-        query = select(PROJECTS).join(ROLES, ROLES.c.project_id == PROJECTS.c.id)
-        query = query.where(ROLES.c.user_id == request[IDENTITY].user_id).distinct()
-        async with self._cloud.store.read() as connection:
-            rows = (await connection.execute(query)).all()
-        return answer({"projects": [self._project(row) for row in rows], "links": {}})
-
-    async def projects(self, request: web.Request) -> web.Response:
-        query = select(PROJECTS).order_by(PROJECTS.c.name)
-        if not may(request, "identity:list-all"):
-            query = query.where(PROJECTS.c.id == request[IDENTITY].project_id)
-        if "name" in request.query:
-            query = query.where(PROJECTS.c.name == request.query["name"])
-        async with self._cloud.store.read() as connection:
-            rows = (await connection.execute(query)).all()
-        return answer({"projects": [self._project(row) for row in rows], "links": {}})
-
-    async def project(self, request: web.Request) -> web.Response:
-        wanted = request.match_info["id"]
-        async with self._cloud.store.read() as connection:
-            row = (await connection.execute(select(PROJECTS).where(PROJECTS.c.id == wanted))).first()
-        if row is None or (row.id != request[IDENTITY].project_id and not may(request, "identity:list-all")):
-            raise NotFound("Project", wanted)
-        return answer({"project": self._project(row)})
-
-    def _project(self, row: Any) -> dict[str, Any]:
-        return {
-            "id": row.id,
-            "name": row.name,
-            "description": row.description,
-            "enabled": row.enabled,
-            "domain_id": DOMAIN["id"],
-            "parent_id": DOMAIN["id"],
-            "is_domain": False,
-            "tags": [],
-            "options": {},
-            "links": {"self": f"{self._cloud.url}/identity/v3/projects/{row.id}"},
-        }
-
-    async def users(self, request: web.Request) -> web.Response:
-        query = select(USERS).order_by(USERS.c.name)
-        if not may(request, "identity:list-all"):
-            query = query.where(USERS.c.id == request[IDENTITY].user_id)
-        if "name" in request.query:
-            query = query.where(USERS.c.name == request.query["name"])
-        async with self._cloud.store.read() as connection:
-            rows = (await connection.execute(query)).all()
-        return answer({"users": [self._user(row) for row in rows], "links": {}})
-
-    async def user(self, request: web.Request) -> web.Response:
-        wanted = request.match_info["id"]
-        async with self._cloud.store.read() as connection:
-            row = (await connection.execute(select(USERS).where(USERS.c.id == wanted))).first()
-        if row is None or (row.id != request[IDENTITY].user_id and not may(request, "identity:list-all")):
-            raise NotFound("User", wanted)
-        return answer({"user": self._user(row)})
-
-    def _user(self, row: Any) -> dict[str, Any]:
-        return {
-            "id": row.id,
-            "name": row.name,
-            "default_project_id": row.default_project_id,
-            "domain_id": DOMAIN["id"],
-            "enabled": row.enabled,
-            "password_expires_at": None,
-            "description": "",
-            "email": None,
-            "options": {},
-            "links": {"self": f"{self._cloud.url}/identity/v3/users/{row.id}"},
-        }
-
-    async def roles(self, _request: web.Request) -> web.Response:
-        roles: list[dict[str, Any]] = [
-            {
-                "id": role,
-                "name": role,
-                "domain_id": None,
-                "description": None,
-                "options": {},
-                "links": {"self": f"{self._cloud.url}/identity/v3/roles/{role}"},
-            }
-            for role in ROLE_ORDER
-        ]
-        return answer({"roles": roles, "links": {}})
 
     async def domains(self, _request: web.Request) -> web.Response:
         return answer({"domains": [self._domain()], "links": {}})
@@ -384,104 +268,13 @@ class _Identity:
         ]
         return answer({"endpoints": rows, "links": {}})
 
-    # --- application credentials ------------------------------------------------------------------------
+    async def regions(self, _request: web.Request) -> web.Response:
+        return answer({"regions": [self._region()], "links": {}})
 
-    def _own(self, request: web.Request) -> str:
-        """The user of the path, who must be the caller."""
-        if request.match_info["id"] != request[IDENTITY].user_id:
-            raise NotFound("User", request.match_info["id"])
-        return request[IDENTITY].user_id
+    async def region(self, request: web.Request) -> web.Response:
+        if request.match_info["id"] != self._cloud.region:
+            raise NotFound("Region", request.match_info["id"])
+        return answer({"region": self._region()})
 
-    async def _credentials(self, user_id: str) -> list[Any]:
-        query = select(APPLICATION_CREDENTIALS).where(APPLICATION_CREDENTIALS.c.user_id == user_id)
-        async with self._cloud.store.read() as connection:
-            return list((await connection.execute(query)).all())
-
-    async def credentials(self, request: web.Request) -> web.Response:
-        rows = await self._credentials(self._own(request))
-        if "name" in request.query:
-            rows = [row for row in rows if row.name == request.query["name"]]
-        return answer({"application_credentials": [self._credential(row) for row in rows], "links": {}})
-
-    async def credential(self, request: web.Request) -> web.Response:
-        wanted = request.match_info["credential"]
-        rows = [row for row in await self._credentials(self._own(request)) if row.id == wanted]
-        if not rows:
-            raise NotFound("Application Credential", wanted)
-        return answer({"application_credential": self._credential(rows[0])})
-
-    @takes(_NewCredentialBody)
-    async def add_credential(self, request: web.Request, form: _NewCredentialBody) -> web.Response:
-        self._own(request)
-        wanted = form.application_credential
-        identity = request[IDENTITY]
-        self._refuse_credentials(identity)
-        self._check_credential(wanted, identity)
-        secret = wanted.secret or base64.urlsafe_b64encode(self._cloud.random(48)).decode()
-        roles = tuple(str(role.get("name") or role.get("id")) for role in wanted.roles or ())
-        credential_id = self._cloud.new_id().replace("-", "")
-        if any(row.name == wanted.name for row in await self._credentials(identity.user_id)):
-            raise Fault(409, f"Conflict occurred attempting to store application_credential - {wanted.name}")
-        async with self._cloud.store.write() as connection:
-            await people.add_application_credential(
-                connection,
-                identity,
-                credential_id,
-                wanted.name,
-                secret,
-                self._cloud.random(people.SALT_BYTES),
-                roles or identity.roles,
-                None if wanted.expires_at is None else _moment(wanted.expires_at, self._cloud.clock()),
-                self._cloud.clock(),
-                wanted.description or "",
-            )
-        (row,) = [row for row in await self._credentials(identity.user_id) if row.id == credential_id]
-        # The one time that the secret is told.
-        return answer({"application_credential": {**self._credential(row), "secret": secret}}, 201)
-
-    @staticmethod
-    def _refuse_credentials(identity: Identity) -> None:
-        """Credentials do not beget credentials: a stolen one must not outlive its own deletion."""
-        if people.APPLICATION_CREDENTIAL in identity.methods:
-            raise Fault(
-                403, "Application credentials are not made or deleted with an application credential."
-            )
-
-    @staticmethod
-    def _check_credential(wanted: _NewCredential, identity: Identity) -> None:
-        if wanted.unrestricted or wanted.access_rules:
-            raise Fault(400, "Unrestricted application credentials and access rules are not possible here.")
-        for role in wanted.roles or ():
-            name = str(role.get("name") or role.get("id"))
-            if name not in identity.roles:
-                text = (
-                    f"Invalid application credential: Could not find role assignment with role: {name[:64]}"
-                )
-                raise Fault(400, text)
-
-    async def remove_credential(self, request: web.Request) -> web.Response:
-        self._refuse_credentials(request[IDENTITY])
-        user_id, wanted = self._own(request), request.match_info["credential"]
-        async with self._cloud.store.write() as connection:
-            gone = await connection.execute(
-                APPLICATION_CREDENTIALS.delete().where(
-                    APPLICATION_CREDENTIALS.c.id == wanted, APPLICATION_CREDENTIALS.c.user_id == user_id
-                )
-            )
-        if gone.rowcount == 0:
-            raise NotFound("Application Credential", wanted)
-        return web.Response(status=204)
-
-    def _credential(self, row: Any) -> dict[str, Any]:
-        return {
-            "id": row.id,
-            "name": row.name,
-            "description": row.description,
-            "project_id": row.project_id,
-            "user_id": row.user_id,
-            "roles": [{"id": role, "name": role} for role in row.roles],
-            "expires_at": None if row.expires_at is None else (iso(row.expires_at, micro=True) or "") + "Z",
-            "unrestricted": False,
-            "system": None,
-            "links": {},
-        }
+    def _region(self) -> dict[str, Any]:
+        return {"id": self._cloud.region, "description": "", "parent_region_id": None, "links": {}}

@@ -57,7 +57,8 @@ async def _by_credential(cloud: Cloud, request: web.Request) -> Identity:
     if scheme.lower() != "basic" or not name:
         raise NotAuthenticated
     async with cloud.store.read() as connection:
-        return await identity.by_application_credential(connection, name, secret, cloud.clock())
+        with cloud.sign_ins.attempt(request.remote or "", name, cloud.clock()):
+            return await identity.by_application_credential(connection, name, secret, cloud.clock())
 
 
 def exposition(known: Sequence[Server], hosts: Sequence[Provider], measures: Mapping[str, Measure]) -> bytes:

@@ -7,7 +7,9 @@ READER, MEMBER, ADMIN = "reader", "member", "admin"
 POLICY: dict[str, str] = {
     "identity:read": READER,
     "identity:application-credential": MEMBER,
+    "identity:password": READER,
     "identity:list-all": ADMIN,
+    "identity:manage": ADMIN,
     "compute:read": READER,
     "compute:server": MEMBER,
     "compute:keypair": MEMBER,

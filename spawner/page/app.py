@@ -25,6 +25,8 @@ from spawner.identity import NotAuthenticated
 from spawner.page import boot_view, sessions
 from spawner.page.lint import Lint
 from spawner.page.live import Live
+from spawner.revocation import believed, of_token, revoke
+from spawner.sign_ins import TooManyAttempts
 from spawner.store import events, servers
 from spawner.store.servers import Server
 from spawner.store.tables import FLAVORS, IMAGES, KEYPAIRS, NETWORKS
@@ -123,7 +125,7 @@ class _Page:
             return await handler(request)
         session = request.cookies.get(sessions.COOKIE, "")
         try:
-            request[IDENTITY] = self._cloud.tokens.read(session)
+            request[IDENTITY] = await believed(self._cloud.store, self._cloud.tokens, session)
         except NotAuthenticated:
             raise web.HTTPSeeOther(f"{PREFIX}/sign-in") from None
         request[SESSION] = session
@@ -175,18 +177,23 @@ class _Page:
         name, project = str(form.get("name", "")), str(form.get("project", "")).strip()
         try:
             async with self._cloud.store.read() as connection:
-                identity = await people.by_password(
-                    connection,
-                    user=name,
-                    user_is_id=False,
-                    password=str(form.get("password", "")),
-                    project=project or None,
-                    project_is_id=False,
-                    now=self._cloud.clock(),
-                )
+                with self._cloud.sign_ins.attempt(request.remote or "", name, self._cloud.clock()):
+                    identity = await people.by_password(
+                        connection,
+                        user=name,
+                        user_is_id=False,
+                        password=str(form.get("password", "")),
+                        project=project or None,
+                        project_is_id=False,
+                        now=self._cloud.clock(),
+                    )
         except NotAuthenticated:
             wrong = "That name, password or project is not right."
             return self._show(request, "sign_in.html", 401, name=name, project=project, wrong=wrong)
+        except TooManyAttempts as error:
+            response = self._show(request, "sign_in.html", 429, name=name, project=project, wrong=str(error))
+            response.headers["Retry-After"] = str(error.retry_after_s)
+            return response
         response = web.Response(status=303, headers={"Location": f"{PREFIX}/servers"})
         response.set_cookie(
             sessions.COOKIE,
@@ -199,7 +206,9 @@ class _Page:
         )
         return response
 
-    async def sign_out(self, _request: web.Request) -> web.Response:
+    async def sign_out(self, request: web.Request) -> web.Response:
+        async with self._cloud.store.write() as connection:
+            await revoke(connection, of_token(request[SESSION]), self._cloud.clock())
         response = web.Response(status=303, headers={"Location": f"{PREFIX}/sign-in"})
         response.del_cookie(sessions.COOKIE, path=PREFIX)
         return response

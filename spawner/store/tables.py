@@ -176,6 +176,21 @@ SERVERS = Table(
     Index(None, "project_id", "vm_state"),
 )
 
+SERVER_DESCRIPTIONS = Table(
+    "server_descriptions",
+    METADATA,
+    Column("server_id", ForeignKey("servers.id", ondelete="CASCADE"), primary_key=True),
+    Column("text", Text, nullable=False),
+)
+
+# The projects that may use a flavor which is not for everybody.
+FLAVOR_ACCESS = Table(
+    "flavor_access",
+    METADATA,
+    Column("flavor_id", ForeignKey("flavors.id", ondelete="CASCADE"), primary_key=True),
+    Column("project_id", String(64), primary_key=True),
+)
+
 ACTIONS = Table(
     "server_actions",
     METADATA,
@@ -250,6 +265,36 @@ APPLICATION_CREDENTIALS = Table(
     UniqueConstraint("user_id", "name"),
 )
 
+USER_DETAILS = Table(
+    "user_details",
+    METADATA,
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("description", Text, nullable=False, default=""),
+    Column("email", String(255), nullable=True),
+)
+
+# What makes tokens void that are still signed and young enough: see spawner/revocation.py for the keys.
+REVOCATIONS = Table(
+    "revocations",
+    METADATA,
+    Column("key", String(160), primary_key=True),
+    # Tokens that were issued up to then are void.
+    Column("issued_until", Float, nullable=False),
+    # By then each of them is too old anyway.
+    Column("expires_at", Float, nullable=False, index=True),
+)
+
+# What an admin has set; for the rest the defaults of the services hold.
+PROJECT_QUOTAS = Table(
+    "project_quotas",
+    METADATA,
+    Column("project_id", String(64), primary_key=True),
+    Column("service", String(16), primary_key=True),
+    Column("resource", String(64), primary_key=True),
+    # -1: as much as one likes.
+    Column("limit", Integer, nullable=False),
+)
+
 # --- Glance ---------------------------------------------------------------------------------------------
 
 IMAGES = Table(
@@ -272,6 +317,16 @@ IMAGES = Table(
     Column("os_hash_value", String(128), nullable=True),
     Column("properties", JSON, nullable=False, default=dict),
     Column("tags", JSON, nullable=False, default=list),
+    *_times(),
+)
+
+# With whom an image of the visibility `shared` is shared.
+IMAGE_MEMBERS = Table(
+    "image_members",
+    METADATA,
+    Column("image_id", ForeignKey("images.id", ondelete="CASCADE"), primary_key=True),
+    Column("member_id", String(64), primary_key=True),
+    Column("status", String(16), nullable=False, default="pending"),
     *_times(),
 )
 

@@ -11,7 +11,10 @@ SCRIPTS = ROOT / "tests" / "contract" / "openstack"
 PAGE = ROOT / "docs" / "reference" / "openstack-commands.md"
 # Service -> the words that its commands begin with.
 SERVICES: dict[str, tuple[str, ...]] = {
-    "identity": ("token", "catalog", "project", "user", "application credential"),
+    "identity": (
+        "token", "catalog", "project", "user", "role", "domain", "region", "service", "endpoint",
+        "application credential",
+    ),
     "image": ("image",),
     "compute": (
         "flavor", "keypair", "server", "console log", "hypervisor", "availability zone", "compute service",
@@ -23,10 +26,12 @@ SERVICES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 VERBS = (
     "create|list|show|set|unset|save|delete|issue|start|stop|reboot|rebuild|resize|confirm|revert|pause|unpause"
-    "|lock|unlock|rescue|unrescue|add|remove"
+    "|lock|unlock|rescue|unrescue|revoke|add|remove"
 )
 WHAT = "volume|port|network|fixed ip"
-COMMAND = re.compile(rf"^(?:[a-z]+ )*?(?:resize (?:confirm|revert)|(?:add|remove) (?:{WHAT})|{VERBS})(?= |$)")
+COMMAND = re.compile(
+    rf"^(?:[a-z]+ )*?(?:resize (?:confirm|revert)|user password set|(?:add|remove) (?:{WHAT})|{VERBS})(?= |$)"
+)
 HEAD = """# `openstack` commands that work
 
 Made from the scripts in `tests/contract/openstack/` by `tests/unit/docs/test_openstack_commands.py`: the
@@ -41,11 +46,11 @@ real client (python-openstackclient 10.5.0, osc-placement 4.9.1) runs every line
 def _calls() -> list[tuple[bool, str]]:
     """Each call of the scripts: whether it must work, and its words."""
     found = []
-    for script in ("commands.sh", "devices.sh"):
+    for script in ("commands.sh", "devices.sh", "people.sh"):
         for line in (SCRIPTS / script).read_text().splitlines():
             match = re.match(r'(?:run|soon) (ok|no) (?:"[^"]*"|\S+) (.+)', line)
             if match:
-                found.append((match[1] == "ok", match[2]))
+                found.append((match[1] == "ok", re.sub(r"^\$\(as_\w+ \w+\) ", "", match[2])))
     lines = (SCRIPTS / "boots.sh").read_text().replace("\\\n", " ").splitlines()
     return found + [
         (True, match[1].strip()) for line in lines if (match := re.match(r"\s*openstack (.+)", line))

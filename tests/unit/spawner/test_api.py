@@ -382,7 +382,10 @@ async def test_the_microversion_is_honoured_and_told(member: Api) -> None:
 
 @pytest.mark.parametrize(("version", "status"), [("2.97", 406), ("3.0", 406), ("two", 400), ("2", 400)])
 async def test_a_microversion_out_of_range_is_refused(member: Api, version: str, status: int) -> None:
-    assert (await member.call("GET", "/compute/v2.1/flavors", version=version))[0] == status
+    found, answer = await member.call("GET", "/compute/v2.1/flavors", version=version)
+    assert found == status
+    # Nova has no name for 406: nova.api.openstack.wsgi.Fault.
+    assert list(answer) == ["computeFault" if status == 406 else "badRequest"]
 
 
 async def test_the_flavor_in_a_server_changes_with_the_microversion(cloud: Cloud, member: Api) -> None:

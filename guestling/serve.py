@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -195,6 +196,7 @@ def _loop_runner(wanted: str) -> Callable[[Coroutine[None, None, None]], None]:
 
 def _config(arguments: argparse.Namespace) -> Config:
     from metadata_server.service import Config
+    from metadata_server.tokens import since_boot_s
     from metadata_server.vendor_data import Rules, parse_targets
 
     return Config(
@@ -203,6 +205,8 @@ def _config(arguments: argparse.Namespace) -> Config:
         settings=_settings(arguments),
         state=arguments.state,
         token_keys=_token_keys(arguments),
+        # Keys in a file are other servers' too, and ours after a reboot: they have the wall clock in common.
+        token_time=since_boot_s if arguments.token_key_file is None else time.time,
         admin=arguments.admin,
         access_log=arguments.access_log,
         vendor_data=arguments.vendor_data,

@@ -34,6 +34,7 @@ from metadata_server.passwords import MemoryPasswords, Passwords
 from metadata_server.protocol import GuestServer, Limits, Repeat, never
 from metadata_server.responder import Context, allowed_hosts
 from metadata_server.services import Services
+from metadata_server.tokens import since_boot_s
 
 BACKLOG = 1024
 KEY_BYTES = 32
@@ -73,6 +74,7 @@ class MetadataServer:
         *,
         passwords: Passwords | None = None,
         token_keys: tuple[bytes, ...] = (),
+        token_time: Callable[[], float] = since_boot_s,
         on_request: Callable[[AccessRecord], None] | None = None,
         on_report: Callable[[str, bytes], Awaitable[None]] | None = None,
     ) -> None:
@@ -83,6 +85,7 @@ class MetadataServer:
             writer=Writer(self.settings.server_name),
             limiter=Limiter(self.settings.rate),
             token_keys=token_keys or (os.urandom(KEY_BYTES),),
+            token_time=token_time,
             on_request=on_request,
             on_report=on_report,
         )

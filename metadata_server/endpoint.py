@@ -227,11 +227,12 @@ class Endpoint:
         return tree, respond(request, tree, wall_s, context), caller
 
     def _context_of(self, protocol: GuestProtocol) -> Context:
-        """The context; behind a wildcard address, with the address that this connection really came to."""
+        """The context at this moment; behind a wildcard address, with the address that was really asked."""
+        context = replace(self._context, token_now_s=self._services.token_time())
         if not self._is_wildcard or protocol.transport is None:
-            return self._context
+            return context
         local: str = protocol.transport.get_extra_info("sockname")[0]
-        return replace(self._context, hosts=allowed_hosts(self._listener, local))
+        return replace(context, hosts=allowed_hosts(self._listener, local))
 
     async def _finish(
         self, raw: web.BaseRequest, outcome: Response | Send, tree: Tree | None, started_s: float

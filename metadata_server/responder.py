@@ -34,10 +34,14 @@ _FORWARDED = ("x-forwarded-for", "forwarded", "via")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the rules need to know of the server and the listener that took the request."""
+    """What the rules need to know of the server and the listener that took the request.
+
+    `token_now_s` is the time of the clock by which tokens end, None where that is the wall clock.
+    """
 
     options: Options = field(default_factory=Options)
     token_keys: tuple[bytes, ...] = ()
+    token_now_s: float | None = None
     hosts: frozenset[str] | None = None
     neutron_safe: bool = False
     legacy_methods: bool = False
@@ -317,7 +321,8 @@ def _token_refusal(request: Request, tree: Tree, now_s: float, context: Context)
     offered = request.values(TOKEN_HEADER)
     if not offered:
         return error(401) if mode == "required" else None
-    if len(offered) == 1 and tokens.is_valid(context.token_keys, tree.instance.uuid, now_s, offered[0]):
+    token_now_s = now_s if context.token_now_s is None else context.token_now_s
+    if len(offered) == 1 and tokens.is_valid(context.token_keys, tree.instance.uuid, token_now_s, offered[0]):
         return None
     return error(401)
 

@@ -29,6 +29,7 @@ from metadata_server.instance_files import InstanceFiles
 from metadata_server.listener import Listener
 from metadata_server.passwords import DirectoryPasswords, MemoryPasswords, Passwords
 from metadata_server.signing import Signer
+from metadata_server.tokens import since_boot_s
 from metadata_server.vendor_data import Rules, Target, VendorData
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Config:
     settings: Settings = field(default_factory=Settings)
     state: Path | None = None
     token_keys: tuple[bytes, ...] = ()
+    token_time: Callable[[], float] = since_boot_s
     admin: str | None = None
     access_log: Path | None = None
     vendor_data: Path | None = None
@@ -123,6 +125,7 @@ class Service:
             replace(config.settings, options=options),
             passwords=self._passwords(),
             token_keys=config.token_keys,
+            token_time=config.token_time,
             on_request=None if config.access_log is None else _access_log(config.access_log),
         )
         self.documents = self._documents()

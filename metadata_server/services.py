@@ -20,6 +20,7 @@ from metadata_server.limiter import Limiter
 from metadata_server.pages import SEED_LENGTH, Tree
 from metadata_server.passwords import Passwords
 from metadata_server.seeds import Seeds
+from metadata_server.tokens import since_boot_s
 
 LOG = logging.getLogger("metadata_server")
 REPORTS_PER_INSTANCE = 64
@@ -38,6 +39,7 @@ class Services:
     on_report: Callable[[str, bytes], Awaitable[None]] | None = None
     vendor_data: Callable[[Instance], Awaitable[Mapping[str, Json] | None]] | None = None
     wall_time: Callable[[], float] = time.time
+    token_time: Callable[[], float] = since_boot_s
     monotonic: Callable[[], float] = time.monotonic
     sign: Callable[[str, bytes], Awaitable[bytes]] | None = None
     fetch: Callable[[Claim], Awaitable[None]] | None = None

@@ -43,7 +43,7 @@ async def carry_out(wish: Wish, tree: Tree, services: Services) -> Response | Se
 
 async def _mint(wish: MintToken, tree: Tree, services: Services) -> Response:
     nonce = os.urandom(tokens.NONCE_BYTES)
-    token = tokens.mint(services.token_keys[0], tree.instance.uuid, services.wall_time(), wish.ttl_s, nonce)
+    token = tokens.mint(services.token_keys[0], tree.instance.uuid, services.token_time(), wish.ttl_s, nonce)
     services.events["tokens_minted"] += 1
     return Response(200, token.encode(), headers=((TTL_HEADER, str(wish.ttl_s)), *_NO_STORE))
 

@@ -8,6 +8,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from metadata_server.protocol import Limits
 from tests.unit.metadata_server.asking import DOCUMENT, UUID
 
 POST = b"POST /openstack/latest/password HTTP/1.1\r\nHost: localhost\r\n"
+YEAR_S = 365 * 86_400
 QUICK = Limits(request_s=0.3, body_s=0.3, idle_s=0.5, stalled_reader_s=0.5, linger_s=0.2, sweep_s=0.05)
 
 
@@ -471,6 +473,24 @@ async def test_tok_09_hop_limit_is_set_on_the_connection(web_1: Instance) -> Non
     socket_ = protocol.transport.get_extra_info("socket")
     assert socket_.getsockopt(socket.IPPROTO_IP, socket.IP_TTL) == 1
     writer.close()
+    await server.close(timeout_s=1)
+
+
+async def test_ms_t09_tokens_know_no_wall_clock(tmp_path: Path) -> None:
+    server = MetadataServer()
+    server.instances.put(parse({**DOCUMENT, "imds": {"tokens": "required"}}, "x"))
+    await server.listen(Listener(f"unix:{tmp_path}/s", Mode.SOCKET, instance_id=UUID))
+    client, services = Client(tmp_path / "s"), server.services
+    wall_s, booted_s = services.wall_time(), services.token_time()
+    _, token = await client.get("/latest/api/token", "X-aws-ec2-metadata-token-ttl-seconds: 60", method="PUT")
+    for shift_s in (-20 * YEAR_S, -3600, 3600, 20 * YEAR_S):
+        services.wall_time = partial(float, wall_s + shift_s)
+        for later_s, status in ((0, 200), (59, 200), (61, 401)):
+            services.token_time = partial(float, booted_s + later_s)
+            answer = await client.get(
+                "/latest/meta-data/hostname", f"X-aws-ec2-metadata-token: {token.decode()}"
+            )
+            assert answer[0] == status, (shift_s, later_s)
     await server.close(timeout_s=1)
 
 

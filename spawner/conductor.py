@@ -360,9 +360,15 @@ class Conductor:
             )
 
     async def refresh(self, server_id: str) -> None:
-        """Let a server's guest read what the store now says of it. Raises SpawnerError."""
-        node, server = await self._node_of(server_id)
-        await node.refresh(server)
+        """Let a server's guest, where it has one, read what the store now says. Raises SpawnerError.
+
+        One at a time for a server: the last to come is the last to be read.
+        """
+        async with self._plugging.setdefault(server_id, asyncio.Lock()):
+            async with self._store.read() as connection:
+                server = await servers.get(connection, server_id)
+            if server.host in self._nodes:
+                await self._nodes[server.host].refresh(server)
 
     async def execute(self, server_id: str, command: str, timeout_s: float) -> CommandAnswer:
         """Carry out a command in a server's guest. Raises NotFound, SpawnerError."""

@@ -284,8 +284,7 @@ class Servers:
         if "hostname" in given and not new_server.LABEL.fullmatch(given["hostname"].partition(".")[0]):
             raise Fault(400, "Invalid input for field/attribute hostname: use a-z, 0-9 and '-'.")
         if given:
-            async with self._cloud.store.write() as connection:
-                await servers.change(connection, server.id, self._cloud.clock(), **given)
+            await self._save(server, **given)
         return await self.show(request)
 
     async def delete(self, request: web.Request) -> web.Response:
@@ -313,8 +312,10 @@ class Servers:
         return answer({"metadata": dict((await self._get(request)).metadata)})
 
     async def _save(self, server: Server, **changes: object) -> None:
+        """Change a server, and what its guest reads of it: the metadata service is never behind the API."""
         async with self._cloud.store.write() as connection:
             await servers.change(connection, server.id, self._cloud.clock(), **changes)
+        await self._cloud.conductor.refresh(server.id)
 
     @takes(_Metadata)
     async def add_metadata(self, request: web.Request, form: _Metadata) -> web.Response:

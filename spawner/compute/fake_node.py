@@ -46,6 +46,8 @@ class FakeConsole:
 class FakeNode:
     """Guests are entries of a dictionary, and what is plugged into each is a set of ids.
 
+    `told`: each server as its guest would read it since something changed.
+
     `fail_spawn` makes every spawn fail with these words, `fail_plug` everything that plugs a device.
     """
 
@@ -58,6 +60,7 @@ class FakeNode:
         self.asked: dict[str, list[AccessRecord]] = {}
         self.said: dict[str, bytes] = {}
         self.used: dict[str, Measure] = {}
+        self.told: dict[str, Server] = {}
         self.fail_spawn = ""
         self.fail_plug = ""
         self.spawn_takes_s = 0.0
@@ -157,7 +160,9 @@ class FakeNode:
         self._unplug(server.id, nic.port_id)
 
     async def refresh(self, server: Server) -> None:
-        """Nobody reads metadata here."""
+        """Remember what its guest would read now."""
+        if server.id in self.guests:
+            self.told[server.id] = server
 
     async def rescue(self, server: Server, image_id: str) -> None:  # noqa: ARG002 - the interface
         """Note it as running."""

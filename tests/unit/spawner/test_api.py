@@ -76,9 +76,14 @@ class Api:
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
+def node() -> FakeNode:
+    return FakeNode("host-1")
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path, unused_tcp_port: int, node: FakeNode) -> AsyncIterator[Cloud]:
     url = f"http://127.0.0.1:{unused_tcp_port}"
-    opened = await open_cloud(tmp_path / "cloud", [FakeNode("host-1")], url)
+    opened = await open_cloud(tmp_path / "cloud", [node], url)
     runner = web.AppRunner(make_app(opened), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
@@ -189,6 +194,27 @@ async def test_another_projects_server_is_not_there(cloud: Cloud, nobody: Api, m
     assert (await stranger.call("GET", "/compute/v2.1/servers/detail"))[1] == {"servers": []}
     assert (await stranger.call("GET", "/compute/v2.1/servers/detail?all_tenants=1"))[0] == 403
     await cloud.conductor.settled()
+
+
+# --- what guests read -----------------------------------------------------------------------------------
+
+
+async def test_a_guest_reads_at_once_what_was_set_of_its_server(
+    cloud: Cloud, node: FakeNode, member: Api
+) -> None:
+    server = await _server(member, await _image(member), metadata={"a": "1"})
+    await cloud.conductor.settled()
+    path = f"/compute/v2.1/servers/{server}"
+    for method, where, body, expected in (
+        ("POST", f"{path}/metadata", {"metadata": {"b": "2"}}, {"a": "1", "b": "2"}),
+        ("PUT", f"{path}/metadata/c", {"meta": {"c": "3"}}, {"a": "1", "b": "2", "c": "3"}),
+        ("DELETE", f"{path}/metadata/a", None, {"b": "2", "c": "3"}),
+        ("PUT", f"{path}/metadata", {"metadata": {}}, {}),
+    ):
+        assert (await member.call(method, where, body))[0] in {200, 204}
+        assert node.told[server].metadata == expected
+    assert (await member.call("PUT", path, {"server": {"name": "other"}}))[0] == 200
+    assert node.told[server].name == "other"
 
 
 # --- flavors and images ---------------------------------------------------------------------------------

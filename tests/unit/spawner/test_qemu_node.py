@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from sqlalchemy import insert
 
@@ -257,3 +258,30 @@ async def test_sp_19_a_delete_while_the_guest_is_being_started_leaves_nothing(
     assert list((tmp_path / "instances").iterdir()) == []
     assert list((public / "run").iterdir()) == []
     await node.close()
+
+
+async def test_what_is_set_of_a_server_shows_in_its_guests_metadata(
+    tmp_path: Path, store: Store, play: Path
+) -> None:
+    play.write_text("runs")
+    node = _node(tmp_path, store, tmp_path / "instances")
+    conductor = _conductor(store, node)
+    await conductor.start()
+    await conductor.create(_server(), _caller())
+    await conductor.settled()
+    record = guest_record.read(tmp_path / "instances" / SERVER)
+    assert record is not None
+    metadata = record.run / "metadata.sock"
+    assert "meta" not in await _meta_data(metadata)
+    for value in ("blue", "green"):
+        async with store.write() as connection:
+            await servers.change(connection, SERVER, 3.0, metadata={"colour": value})
+        await conductor.refresh(SERVER)
+        assert (await _meta_data(metadata))["meta"] == {"colour": value}
+    await node.close(grace_s=0)
+
+
+async def _meta_data(socket: Path) -> dict[str, object]:
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:
+        answer = await session.get("http://169.254.169.254/openstack/latest/meta_data.json")
+        return dict(await answer.json())

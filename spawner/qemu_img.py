@@ -12,8 +12,8 @@ LIMITS = ("--as=2147483648", "--cpu=600", "--core=0")
 """Two GiB of memory, ten minutes of processor time, no core dump."""
 LARGEST_FILE = 64 << 30
 """Bytes that one command may write into one file: a few KiB of an image can stand for a whole disk."""
-CHECK_LIMITS = ("--as=2147483648", "--cpu=60", "--core=0", "--fsize=0")
-CHECK_S = 300
+CHECK_LIMITS = ("--as=2147483648", "--cpu=30", "--core=0", "--fsize=0")
+CHECK_S = 60
 """A check reads tables alone. What takes longer was made to."""
 CHECK_FOUND = {
     2: "its tables or refcounts are wrong",

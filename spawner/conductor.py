@@ -33,6 +33,8 @@ from spawner.work import WORK, Work, after_resize, rescue_with, revert_resize, w
 
 LOG = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
+BUILDS_AT_ONCE = 10
+"""Guests that one host starts at a time; the others wait their turn. Nova's `max_concurrent_builds`."""
 Plugging = Callable[[ComputeNode, Server], Awaitable[None]]
 
 
@@ -66,6 +68,7 @@ class Conductor:
         self._new_id = new_id
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._plugging: dict[str, asyncio.Lock] = {}
+        self._turns = {node.name: asyncio.Semaphore(BUILDS_AT_ONCE) for node in nodes}
         self.on_deleted: Callable[[str], Awaitable[None]] | None = None
         """Told of each server that is gone, before it is deleted in the store."""
 
@@ -151,7 +154,8 @@ class Conductor:
                 return
             node = self._nodes[server.host or ""]
             try:
-                await node.spawn(server)
+                async with self._turns[node.name]:
+                    await node.spawn(server)
             except SpawnerError as error:
                 LOG.warning("server %s: %s failed: %s", server_id, node.name, error)
                 failed[node.name] = str(error)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import placement
 from spawner.compute.fake_node import FakeNode
-from spawner.conductor import Caller, Conductor
+from spawner.conductor import BUILDS_AT_ONCE, Caller, Conductor
 from spawner.errors import Conflict, NotEnough, NotFound
 from spawner.states import PowerState, TaskState, VmState
 from spawner.store import events, servers
@@ -216,10 +216,29 @@ async def test_what_the_state_does_not_allow_is_refused_in_novas_words(store: St
         await conductor.act(server.id, "stop", _caller())
 
 
+class CountingNode(FakeNode):
+    """Counts how many guests are being started at a time."""
+
+    starting = most_at_once = 0
+
+    async def spawn(self, server: Server) -> None:
+        self.starting += 1
+        self.most_at_once = max(self.most_at_once, self.starting)
+        try:
+            await super().spawn(server)
+        finally:
+            self.starting -= 1
+
+
 @pytest.mark.slow
-async def test_200_creates_at_once_never_oversubscribe(store: Store) -> None:
-    """Memory for 10 servers on each of two hosts: 20 become active, 180 say that there was no host."""
-    nodes = [FakeNode(name, memory_mib=512 + 10 * 512) for name in ("host-1", "host-2")]
+async def test_sp_17_200_creates_at_once_never_oversubscribe(store: Store) -> None:
+    """Memory for 30 servers on each of two hosts: 60 become active, 140 say that there was no host.
+
+    A host starts ten at a time.
+    """
+    nodes = [CountingNode(name, memory_mib=512 + 30 * 512) for name in ("host-1", "host-2")]
+    for node in nodes:
+        node.spawn_takes_s = 0.05
     conductor = _conductor(store, *nodes)
     await conductor.start()
     for number in range(200):
@@ -227,8 +246,39 @@ async def test_200_creates_at_once_never_oversubscribe(store: Store) -> None:
     await conductor.settled()
     async with store.read() as connection:
         states = [server.status for server in await servers.listed(connection)]
-    assert {state: states.count(state) for state in set(states)} == {"ACTIVE": 20, "ERROR": 180}
-    assert [len(node.guests) for node in nodes] == [10, 10]
+    assert {state: states.count(state) for state in set(states)} == {"ACTIVE": 60, "ERROR": 140}
+    assert [len(node.guests) for node in nodes] == [30, 30]
+    assert all(1 < node.most_at_once <= BUILDS_AT_ONCE for node in nodes)
+
+
+@pytest.mark.parametrize(
+    ("flavor", "figures"),
+    [
+        (replace(TINY, vcpus=257), "VCPU: 257 needed, 255 free"),
+        (replace(TINY, ram_mib=65_536), "MEMORY_MB: 65536 needed, 64512 free"),
+        (replace(TINY, disk_gib=1001), "DISK_GB: 1001 needed, 999 free"),
+    ],
+    ids=["processors", "memory", "disk"],
+)
+async def test_sp_17_more_than_the_host_has_is_refused_with_figures_and_runs_nobody_over(
+    store: Store, flavor: Flavor, figures: str
+) -> None:
+    node = FakeNode("host-1", vcpus=64)
+    conductor = _conductor(store, node)
+    await conductor.start()
+    running = await conductor.create(_server(1), _caller())
+    await conductor.settled()
+    large = await conductor.create(_server(2, flavor=flavor), _caller())
+    await conductor.settled()
+    async with store.read() as connection:
+        refused = await servers.get(connection, large.id)
+        assert (await servers.get(connection, running.id)).status == "ACTIVE"
+        assert await placement.allocations_of(connection, large.id) == {}
+    assert refused.status == "ERROR"
+    assert refused.fault is not None
+    assert refused.fault["message"] == "No valid host was found. There are not enough hosts available."
+    assert refused.fault["details"] == f"host-1: ResourcesFilter: {figures}"
+    assert list(node.guests) == [running.id]
 
 
 LARGER = Flavor("9", "m9.larger", vcpus=2, ram_mib=1024, disk_gib=1)

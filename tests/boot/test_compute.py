@@ -13,11 +13,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from image_harness import boot, store
+from image_harness.debian_disk import recipe
+from image_harness.tiny.build import CMDLINE
 from spawner.compute.driver import Disk, Ending, Format, Nic, Reason, Smbios
 from spawner.compute.qemu.run_directory import RunDirectory, sweep
 from spawner.compute.qemu.vm import Vm
@@ -406,3 +409,33 @@ async def _stop_early(tiny: store.Image, host: boot.Host, initrd: Path) -> tuple
     vm = Vm(spec(tiny, initrd), RunDirectory.create(), host.accelerator)
     await vm.start()
     return vm.pid, vm.run.path, await vm.stop(grace_s=0.5)
+
+
+ROOT_NOT_FOUND = b"VFS: Unable to mount root fs"
+
+
+@pytest.mark.parametrize("image_line", [CMDLINE, recipe.CMDLINE], ids=["tiny", "debian"])
+def test_the_kernels_of_our_images_reset_after_a_panic(image_line: str) -> None:
+    assert "panic=-1" in image_line.split()
+
+
+async def test_a_server_whose_kernel_found_no_root_is_started_again(
+    tiny: store.Image, host: boot.Host
+) -> None:
+    """Of two NVMe disks either may be the first one (decision 0111): the panic resets the machine."""
+    line = f"{tiny.manifest.cmdline} root=/dev/none"
+    guest = replace(spec(tiny, Path("/initrd"), cmdline=line, reboots=True), initrd=None)
+    seen, twice = b"", asyncio.Event()
+
+    def look(chunk: bytes) -> None:
+        nonlocal seen
+        seen += chunk
+        if seen.count(ROOT_NOT_FOUND) >= 2:
+            twice.set()
+
+    run = RunDirectory.create()
+    try:
+        async with Vm(guest, run, host.accelerator, on_console=look):
+            await asyncio.wait_for(twice.wait(), 100)
+    finally:
+        run.remove()

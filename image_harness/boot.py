@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from uuid import UUID
 
 from image_harness import changes, programs, seed, store
+from image_harness.host_watch import LOST_LIMIT_S, HostWatch
 from image_harness.progress import (
     Choice,
     Chosen,
@@ -76,15 +78,34 @@ class Host:
     network: choose.Choice
 
 
+class Verdict(Enum):
+    """What a boot says of the image that was booted."""
+
+    DONE = "done"
+    FAILED = "failed"
+    INFRASTRUCTURE = "infrastructure"
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How a boot went. `result` is None when the agent never got so far as to say."""
+    """How a boot went.
+
+    `result` is None when the agent never got so far as to say; `lost_s`: how long the host stood still.
+    """
 
     result: Result | None
     ending: Ending
     requests: tuple[AccessRecord, ...]
     console: bytes
     took_s: float
+    lost_s: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the boot says of the image: nothing, when it failed on a host that stood still (SP-25)."""
+        if self.succeeded:
+            return Verdict.DONE
+        return Verdict.INFRASTRUCTURE if self.lost_s > LOST_LIMIT_S else Verdict.FAILED
 
     @property
     def succeeded(self) -> bool:
@@ -133,7 +154,7 @@ async def _boot_once(order: Order, host: Host, tell: Tell) -> Outcome:
 
     run = RunDirectory.create()
     try:
-        async with metadata(order, run.metadata_socket, on_request):
+        async with metadata(order, run.metadata_socket, on_request), HostWatch() as watch:
             vm = machine(order, host, run, tell)
             tell(Starting())
             started_s = time.monotonic()
@@ -142,7 +163,8 @@ async def _boot_once(order: Order, host: Host, tell: Tell) -> Outcome:
                 ending = await _end(vm, order, tell, answered=result is not None)
                 console = vm.console_output()
         tell(Ended(ending))
-        return Outcome(result, ending, tuple(requests), console, time.monotonic() - started_s)
+        took_s = time.monotonic() - started_s
+        return Outcome(result, ending, tuple(requests), console, took_s, watch.lost_s)
     finally:
         run.remove()
 

@@ -9,6 +9,7 @@ HarnessError
 ├── InvalidImage        what shall become an image of the store cannot be one
 ├── UnknownImage        no image of that name
 ├── BootFailed          the guest never said how it went
+│   └── HostStoodStill  because the host lost the time for it
 ├── GuestBroken         a guest under test does not answer, or not as agreed
 ├── InvalidMark         a test asks for its guest in words that are none
 ├── NoOrigins           a report does not say where anything came from
@@ -92,6 +93,16 @@ class BootFailed(HarnessError):
 
     def __init__(self, why: str, report: Path | None = None) -> None:
         super().__init__(f"{why}. The console is in {report / 'console.log'}." if report else f"{why}.")
+
+
+class HostStoodStill(BootFailed):
+    """The guest was not up in time, on a host that stood still meanwhile: no word about the image (SP-25)."""
+
+    def __init__(self, name: str, why: str, lost_s: float) -> None:
+        super().__init__(
+            f"{name}: {why}, but this host stood still for {lost_s:.0f} s meanwhile"
+            " (verdict: infrastructure): try again"
+        )
 
 
 class GuestBroken(HarnessError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from image_harness.boot import Outcome
+from image_harness.boot import Outcome, Verdict
 from image_harness.progress import (
     Chosen,
     Ended,
@@ -152,6 +152,9 @@ def outcome_lines(outcome: Outcome, report: Path, *, succeeded: bool) -> tuple[L
     verdict = "The guest is configured" if succeeded else "The guest is NOT configured as asked"
     tone = Tone.GOOD if succeeded else Tone.BAD
     lines.append(Line(f"{verdict}; it ran for {outcome.took_s:.1f} s.", tone))
+    if outcome.verdict is Verdict.INFRASTRUCTURE:
+        lost = f"This host stood still for {outcome.lost_s:.0f} s meanwhile"
+        lines.append(Line(f"{lost}: that says nothing of the image (infrastructure). Try again.", Tone.BAD))
     lines.append(Line(f"Report: {report}"))
     return tuple(lines)
 

@@ -100,6 +100,8 @@ class Report:
         return {
             **{choice.choice.value: {"value": choice.value, "why": choice.why} for choice in choices},
             "succeeded": outcome.succeeded,
+            "verdict": outcome.verdict.value,
+            "host_lost_s": round(outcome.lost_s, 3),
             "agent": _agent(outcome.result),
             "took_s": round(outcome.took_s, 3),
             "ending": _ending(outcome.ending),

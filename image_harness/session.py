@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from image_harness import boot, guest_template
-from image_harness.errors import BootFailed, GuestBroken
+from image_harness.errors import BootFailed, GuestBroken, HostStoodStill
 from image_harness.guest_shell import protocol
+from image_harness.host_watch import HostWatch
 from image_harness.progress import Ended, Requested, Restored, Said, Starting, Tell
 from image_harness.report import private
 from metadata_server.access import AccessRecord
@@ -76,6 +77,7 @@ class Session:
         self._up = False
         self._asked = 0
         self._started_s = 0.0
+        self._watch = HostWatch()
 
     async def start(self, timeout_s: float, template: Template | None = None) -> None:
         """Boot, until the guest takes commands or has said how it went and is gone.
@@ -90,11 +92,19 @@ class Session:
             if not boot.mistook_its_disks(self._order, self.console()):
                 break
             await self._stack.aclose()
-        raise BootFailed(f"{self._order.instance.name}: ended without a word of its agent")
+        raise self._failed("ended without a word of its agent")
+
+    def _failed(self, why: str) -> BootFailed:
+        """A boot that failed, or a host that did (SP-25)."""
+        name = self._order.instance.name
+        if self._watch.spoils:
+            return HostStoodStill(name, why, self._watch.lost_s)
+        return BootFailed(f"{name}: {why}")
 
     async def _start_once(self, timeout_s: float, template: Template | None) -> None:
         run = self._run = RunDirectory.create()
         self._stack.callback(run.remove)
+        self._watch = await self._stack.enter_async_context(HostWatch())
         # The same machine and the same metadata service that a boot without tests gets.
         await self._stack.enter_async_context(
             boot.metadata(self._order, run.metadata_socket, self._on_request)
@@ -109,7 +119,7 @@ class Session:
         try:
             await asyncio.wait_for(self._follow(vm), timeout_s)
         except TimeoutError:
-            raise BootFailed(f"{self._order.instance.name}: not up after {timeout_s:g} s") from None
+            raise self._failed(f"not up after {timeout_s:g} s") from None
 
     async def run(self, command: str, timeout_s: float) -> protocol.Answer:
         """Carry out a command line of /bin/sh in the guest, as root. Raises GuestBroken."""
@@ -168,7 +178,8 @@ class Session:
         ending = await self._end(vm)
         self._tell(Ended(ending))
         took_s = time.monotonic() - self._started_s
-        return boot.Outcome(self.result, ending, self.requests(), vm.console_output(), took_s)
+        lost_s = self._watch.lost_s
+        return boot.Outcome(self.result, ending, self.requests(), vm.console_output(), took_s, lost_s)
 
     async def _end(self, vm: Vm) -> Ending:
         if self._up and self._order.image.disk is None:

@@ -46,7 +46,7 @@ class Workshop:
         self.reports = reports
         self.budget = budget
         self._scratch = scratch
-        self._images: dict[str, store.Image] = {}
+        self._images: dict[str, overlay.Prepared] = {}
         self._host: boot.Host | None = None
         self._templates: dict[str, Template] = {}
         self._count = 0
@@ -56,11 +56,14 @@ class Workshop:
         """The thread, started with the first guest."""
         return Loop()
 
-    def image(self, name: str, tell: Tell = nobody) -> store.Image:
-        """The image of that name, able to take commands. Raises HarnessError."""
+    def image(self, name: str, tell: Tell = nobody) -> overlay.Prepared:
+        """The image of that name, for commands where it takes them. Raises HarnessError, SpawnerError."""
         if name not in self._images:
-            found = images.get(name, lambda step: tell(Preparing(step)))
-            self._images[name] = overlay.with_shell(found.image, self._scratch)
+
+            def say(step: str) -> None:
+                tell(Preparing(step))
+
+            self._images[name] = overlay.with_shell(images.get(name, say).image, self._scratch, say)
         return self._images[name]
 
     def host(self, image: store.Image) -> boot.Host:
@@ -107,7 +110,8 @@ class LiveGuest:
         self._kept = self._closed = False
         self._result: Result | None = None
         self._evidence = evidence.NONE
-        image = workshop.image(wanted.image, self._tell)
+        prepared = workshop.image(wanted.image, self._tell)
+        image = prepared.image
         host = workshop.host(image)
         self._tell(Chosen(Choice.IMAGE, image.name, f"kernel {image.manifest.kernel}"))
         why_not = guest_template.why_not(wanted, image) if wanted.template else "nobody asked for it"
@@ -123,7 +127,7 @@ class LiveGuest:
         self._has_disk = image.disk is not None
         self._memory_mib = image.manifest.memory_mib
         self._holds = False
-        self._session = Session(order, host, self._tell, commands=overlay.takes_commands(image))
+        self._session = Session(order, host, self._tell, no_commands=prepared.why_not)
         self._saved = None if why_not else partial(workshop.template, order, host)
 
     def _tell(self, happening: Happening) -> None:

@@ -62,12 +62,14 @@ class Loop:
 class Session:
     """One guest, from `start` to `close`; the methods are called in the loop's thread, one at a time.
 
-    `commands`: the image is one of `overlay.with_shell`, and takes them; without, the guest is up when its
-    agent has said how it went.
+    `no_commands`: why the image of `overlay.with_shell` takes none; the guest is then up when its agent has
+    said how it went.
     """
 
-    def __init__(self, order: boot.Order, host: boot.Host, tell: Tell, *, commands: bool = True) -> None:
-        self._commands = commands
+    def __init__(
+        self, order: boot.Order, host: boot.Host, tell: Tell, *, no_commands: str | None = None
+    ) -> None:
+        self._no_commands = no_commands
         self.result: Result | None = None
         self._order, self._host, self._tell = order, host, tell
         self._requests: list[AccessRecord] = []
@@ -123,10 +125,8 @@ class Session:
 
     async def run(self, command: str, timeout_s: float) -> protocol.Answer:
         """Carry out a command line of /bin/sh in the guest, as root. Raises GuestBroken."""
-        if not self._commands:
-            raise GuestBroken(
-                "its image cannot take commands: neither an initramfs nor an ext4 file system as a whole"
-            )
+        if self._no_commands is not None:
+            raise GuestBroken(f"its image cannot take commands: {self._no_commands.rstrip('.')}")
         if self._vm is None or not self._up:
             raise GuestBroken("it is not up, so that it cannot carry out commands")
         self._asked += 1
@@ -197,7 +197,7 @@ class Session:
             self._tell(Said(event))
             if isinstance(event, Result):
                 self.result = event
-                if not self._commands:
+                if self._no_commands is not None:
                     return
             elif isinstance(event, Ready):
                 self._up = True

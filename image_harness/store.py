@@ -17,6 +17,7 @@ from image_harness.errors import BadImage
 MANIFEST = "manifest.json"
 USED = "used"
 """Touched by whoever takes the image to boot it."""
+_HARNESS = "-harness-"
 IN_USE_S = 3600.0
 """An image taken so lately may be in use by another process: it is not pruned."""
 
@@ -131,16 +132,34 @@ def take(image: Image) -> Image:
     return image
 
 
+def harness_copy(disk: Path, digest: str) -> Path:
+    """Where a copy of an image's disk is kept that carries what tests need; `digest`: of what it carries."""
+    return disk.with_name(f"{disk.stem}{_HARNESS}{digest}{disk.suffix}")
+
+
+def prune_harness_copies(kept: Path) -> None:
+    """Remove the other copies of an image's builds that nobody took lately.
+
+    One is made again in seconds, and takes as much space as the image.
+    """
+    if kept.parents[2] != directory():
+        return
+    for path in kept.parents[1].glob(f"*/*{_HARNESS}*"):
+        if path != kept and not _is_late(path):
+            path.unlink(missing_ok=True)
+
+
 def prune(name: str, keep: int) -> None:
     """Remove all but the newest builds of an image, and those that somebody took lately."""
     for image in [image for image in images() if image.name == name][keep:]:
-        if not _is_in_use(image):
+        if not _is_late(image.directory / USED):
             remove(image)
 
 
-def _is_in_use(image: Image) -> bool:
+def _is_late(mark: Path) -> bool:
+    """Whether a mark was made or touched within the time of use."""
     try:
-        return time.time() - (image.directory / USED).stat().st_mtime < IN_USE_S
+        return time.time() - mark.stat().st_mtime < IN_USE_S
     except FileNotFoundError:
         return False
 

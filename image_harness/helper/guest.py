@@ -61,6 +61,15 @@ def image_format(path: Path) -> Format:
     raise NotAnImage(path, " ".join(reasons), "Give a raw or qcow2 image without backing or data files")
 
 
+def run_on_itself(tiny: store.Image, job: Job) -> dict[str, object]:
+    """The answer of the job, which was done on the root of the tiny guest: that is where it runs.
+
+    Must be called in the main thread. Raises HelperFailed, SpawnerError.
+    """
+    own = Job({**job.order, "own_root": True}, job.payload)
+    return _checked(tiny.directory, *asyncio.run(_run(tiny, own, None, write=False, say=lambda _: None)))
+
+
 def run(
     tiny: store.Image, job: Job, image: Path, *, write: bool, say: Say, name: Path | None = None
 ) -> dict[str, object]:
@@ -74,7 +83,9 @@ def run(
     return _checked(name or image, *asyncio.run(_run(tiny, job, disk, write=write, say=say)))
 
 
-async def _run(tiny: store.Image, job: Job, disk: Disk, *, write: bool, say: Say) -> tuple[bytes | None, str]:
+async def _run(
+    tiny: store.Image, job: Job, disk: Disk | None, *, write: bool, say: Say
+) -> tuple[bytes | None, str]:
     """What the guest answered, and the end of what it said."""
     directory = RunDirectory.create()
     try:
@@ -82,7 +93,9 @@ async def _run(tiny: store.Image, job: Job, disk: Disk, *, write: bool, say: Say
         initrd.write_bytes(pack.initrd(tiny, job.order, job.payload))
         with answer.open("wb") as file:
             file.truncate(_ANSWER_LIMIT)
-        own = disk if write else _layer_over(disk, directory.path / "layer.qcow2")
+        disks = [Disk(answer, serial="answer")]
+        if disk is not None:
+            disks.insert(0, disk if write else _layer_over(disk, directory.path / "layer.qcow2"))
         spec = VmSpec(
             name="helper",
             uuid=uuid.uuid4(),
@@ -90,7 +103,7 @@ async def _run(tiny: store.Image, job: Job, disk: Disk, *, write: bool, say: Say
             initrd=initrd,
             cmdline=f"{CMDLINE} rdinit=/{pack.INIT}",
             memory_mib=MEMORY_MIB,
-            disks=(own, Disk(answer, serial="answer")),
+            disks=tuple(disks),
             agent_channel=False,
             deadline_s=DEADLINE_S,
         )

@@ -15,7 +15,7 @@ HARNESS = Path(__file__).parents[1]
 _INSIDE = (
     "__init__.py", "errors.py", "root_diff.py", "seal.py", "seal_rules.py", "helper/__init__.py",
     "helper/inside/__init__.py", "helper/inside/bake.py", "helper/inside/main.py", "helper/inside/mounts.py",
-    "helper/inside/offline.py",
+    "helper/inside/offline.py", "helper/inside/shell.py",
 )  # fmt: skip
 INIT = "init"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from guestling.main import main
-from image_harness import added, boot, store
+from image_harness import added, images, store
 from image_harness.bootable import disk
-from image_harness.instances import describe
+from image_harness.guest_mark import Wanted
+from image_harness.one_guest import one
 from image_harness.progress import Source
 from tests.boot import image_roots
-from tests.boot.conftest import INSTANCE_ID
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(900)]
 
+USER_DATA = b"#cloud-config\nusers: [default, {name: alice, groups: [adm]}]\n"
 OVMF = Path("/usr/share/ovmf/OVMF.fd")
 MIB = 1 << 20
 
@@ -73,7 +74,7 @@ def test_the_same_image_gives_the_same_disk(tiny: store.Image, tiny_disk: Path, 
 
 
 def test_debian_boots_from_its_own_disk_and_its_root_grows(
-    host: boot.Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "debian.qcow2"
     assert main(["image", "build", "debian-13", "-o", str(out), "--size", "4G", "--format", "json"]) == 0
@@ -87,16 +88,18 @@ def test_debian_boots_from_its_own_disk_and_its_root_grows(
     }
     assert manifest["epoch_s"] > 0
 
-    monkeypatch.setenv("GUESTLING_CACHE", str(tmp_path / "cache"))
-    image = added.add(out, "mine", {"min_ram": "512"}).image
-    user_data = b"#cloud-config\nruncmd: ['echo root is $(df --output=size -BM / | tail -1) >/dev/console']\n"
-    order = boot.Order(
-        image, describe("web-1", INSTANCE_ID, user_data, ()), Source.CONFIG_DRIVE, deadline_s=600
-    )
-    outcome = asyncio.run(boot.boot(order, host))
-    console = outcome.console.decode(errors="replace")
-    assert outcome.result is not None, console[-3000:]
-    assert (outcome.result.status, outcome.result.errors) == ("done", ()), outcome.result
-    size_mib = int(console.partition("root is")[2].split("M")[0])
+    name = f"bootable-{os.getpid()}"
+    added.add(out, name, {"min_ram": "512"})
+    try:
+        wanted = Wanted(name, USER_DATA, Source.CONFIG_DRIVE, "web-1", timeout_s=600)
+        with one(wanted, tmp_path / "report") as guest:
+            assert (guest.result.status, guest.result.errors) == ("done", ()), guest.result
+            # Partitions and qcow2: a helper guest put into a copy what carries out commands.
+            assert guest.run("hostname").stdout == guest.file("/etc/hostname").content == "web-1\n"
+            assert guest.user("alice").groups >= {"adm"}
+            assert guest.run("findmnt -n -o SOURCE /").stdout == "/dev/vda2\n"
+            size_mib = int(guest.run("df --output=size -BM / | tail -1").stdout.strip().rstrip("M"))
+    finally:
+        images.delete(name)
     # 2 GiB as it was built; the rest of the disk is its boot partition and what ext4 keeps for itself.
     assert 3500 < size_mib < 4096

@@ -64,7 +64,7 @@ def daemon() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def image(tiny: store.Image, tmp_path_factory: pytest.TempPathFactory) -> store.Image:
     """The tiny image, able to take commands once its agent is done."""
-    able = with_shell(tiny, tmp_path_factory.mktemp("image"))
+    able = with_shell(tiny, tmp_path_factory.mktemp("image"), lambda _: None).image
     cmdline = f"{able.manifest.cmdline} guestling.tree=1"
     return replace(able, manifest=replace(able.manifest, cmdline=cmdline))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import traceback
@@ -20,11 +21,14 @@ def main() -> None:
 
     order: dict[str, Any] = json.loads((HELPER / "order.json").read_text())
     try:
+        if order.get("own_root"):
+            _write(mounts.disk("answer"), _encoded({"done": _do(order, Path("/")), "root": None}))
+            return
         found = mounts.mount_root(mounts.disk("image"))
         below = f" with {', '.join(found.below)}" if found.below else ""
         what = f"{found.kind}, subvolume {found.subvolume}" if found.subvolume else found.kind
         say(f"the root is on {found.device} ({what}){below}")
-        done = _do(order)
+        done = _do(order, mounts.ROOT)
         mounts.unmount(found)
         answer = {
             "done": done,
@@ -44,21 +48,32 @@ def main() -> None:
             if type(error).__name__ == "CannotBake"
             else f"{type(error).__name__}: {error}"
         }
-    _write(mounts.disk("answer"), json.dumps(answer).encode("utf-8", "surrogateescape"))
+    _write(mounts.disk("answer"), _encoded(answer))
 
 
-def _do(order: dict[str, Any]) -> object:
-    from image_harness.helper.inside import mounts
-
+def _do(order: dict[str, Any], root: Path) -> object:
     if order["do"] == "describe":
         from image_harness import root_diff
 
-        return {aspect: root_diff.ASPECTS[aspect](mounts.ROOT) for aspect in order["aspects"]}
+        return {aspect: root_diff.ASPECTS[aspect](root) for aspect in order["aspects"]}
     if order["do"] == "seal":
-        return _seal(mounts.ROOT, mend=order["mend"])
+        return _seal(root, mend=order["mend"])
+    if order["do"] == "shell":
+        from image_harness.helper.inside import shell
+
+        return shell.add(root, order, HELPER / "payload")
+    if order["do"] == "ask":
+        # A function that the caller brought along: it is given the root and its own part of the order.
+        sys.path.insert(0, str(HELPER / "payload"))
+        module, _, function = order["function"].partition(":")
+        return getattr(importlib.import_module(module), function)(root, order["order"])
     from image_harness.helper.inside import bake
 
-    return bake.bake(mounts.ROOT, order, HELPER / "payload", say)
+    return bake.bake(root, order, HELPER / "payload", say)
+
+
+def _encoded(answer: dict[str, object]) -> bytes:
+    return json.dumps(answer).encode("utf-8", "surrogateescape")
 
 
 def _seal(root: Path, *, mend: bool) -> dict[str, object]:

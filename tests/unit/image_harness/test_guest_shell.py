@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +14,10 @@ from image_harness import store
 from image_harness.errors import GuestBroken
 from image_harness.guest_shell import overlay, protocol
 from spawner.compute.agent_events import Finished
+
+
+def _silent(_: str) -> None:
+    """Nobody waits."""
 
 
 def _event(summary: str) -> Finished:
@@ -54,7 +59,9 @@ def _image(where: Path, **parts: Path) -> store.Image:
 def test_an_initramfs_gets_one_archive_more(tmp_path: Path) -> None:
     initrd = tmp_path / "initrd"
     initrd.write_bytes(bytes(512))
-    made = overlay.with_shell(_image(tmp_path, initrd=initrd), tmp_path / ".")
+    prepared = overlay.with_shell(_image(tmp_path, initrd=initrd), tmp_path / ".", _silent)
+    made = prepared.image
+    assert prepared.why_not is None
     assert made.initrd is not None
     content = made.initrd.read_bytes()
     assert content.startswith(bytes(512) + b"070701")
@@ -68,7 +75,7 @@ def test_sp_24_a_disk_gets_a_unit_without_being_mounted(tmp_path: Path) -> None:
     disk = tmp_path / "disk.raw"
     subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", root, disk, "8M"], check=True)
     before = disk.read_bytes()
-    made = overlay.with_shell(_image(tmp_path, disk=disk), tmp_path)
+    made = overlay.with_shell(_image(tmp_path, disk=disk), tmp_path, _silent).image
     assert made.disk is not None
     assert disk.read_bytes() == before
     asked = ["stat /usr/lib/guestling/serve", f"cat /usr/lib/systemd/system/{overlay.UNIT.name}"]
@@ -88,22 +95,55 @@ def test_a_disk_is_copied_once_for_an_image(tmp_path: Path) -> None:
         each.mkdir()
     disk = store_ / "disk.raw"
     subprocess.run(["mke2fs", "-q", "-t", "ext4", disk, "8M"], check=True)
-    made = overlay.with_shell(_image(store_, disk=disk), first).disk
-    assert made is not None
+
+    def made_in(where: Path) -> Path:
+        made = overlay.with_shell(_image(store_, disk=disk), where, _silent).image.disk
+        assert made is not None
+        return made
+
+    made = made_in(first)
     assert made.parent == store_
-    written_ns = made.stat().st_mtime_ns
-    assert overlay.with_shell(_image(store_, disk=disk), second).disk == made
-    assert made.stat().st_mtime_ns == written_ns
-    disk.touch()
-    assert overlay.with_shell(_image(store_, disk=disk), second).disk == made
-    assert made.stat().st_mtime_ns > written_ns
+    was = made.stat().st_ino
+    assert (made_in(second), made.stat().st_ino) == (made, was)
+    os.utime(disk, ns=(made.stat().st_mtime_ns + 1, made.stat().st_mtime_ns + 1))
+    assert made_in(second) == made
+    assert made.stat().st_ino != was
     assert list(first.iterdir()) == list(second.iterdir()) == []
 
 
+def test_copies_of_other_builds_go_when_nobody_took_them_lately(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUESTLING_CACHE", str(tmp_path))
+    old, lately, here = (store.directory() / "mine" / name for name in ("old", "lately", "here"))
+    other = store.directory() / "other" / "old"
+    for each in (old, lately, here, other):
+        each.mkdir(parents=True)
+        (each / "disk.raw").touch()
+    disk = here / "disk.raw"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", disk, "8M"], check=True)
+    copies = [store.harness_copy(each / "disk.raw", "0") for each in (old, lately, here, other)]
+    for path in copies:
+        path.touch()
+        if path.parent != lately:
+            os.utime(path, (0, 0))
+    made = overlay.with_shell(_image(here, disk=disk), tmp_path, _silent).image.disk
+    left = {path.relative_to(store.directory()) for path in store.directory().glob("*/*/*-harness-*")}
+    assert made is not None
+    assert left == {path.relative_to(store.directory()) for path in (made, copies[1], copies[3])}
+    assert all((each / "disk.raw").exists() for each in (old, lately, here, other))
+
+
+def test_an_image_without_initramfs_and_disk_is_left_as_it_is(tmp_path: Path) -> None:
+    image = _image(tmp_path)
+    prepared = overlay.with_shell(image, tmp_path, _silent)
+    assert prepared.image is image
+    assert "neither an initramfs nor a disk" in (prepared.why_not or "")
+
+
 @pytest.mark.parametrize("name", ["disk.raw", "disk.qcow2"])
-def test_a_disk_that_the_program_cannot_be_put_into_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+def test_a_server_gets_a_disk_of_partitions_as_it_is(tmp_path: Path, name: str) -> None:
     disk = tmp_path / name
     disk.write_bytes(bytes(1 << 20))
     image = _image(tmp_path, disk=disk)
-    assert overlay.with_shell(image, tmp_path) is image
-    assert not overlay.takes_commands(image)
+    assert overlay.with_server(image, tmp_path) == image

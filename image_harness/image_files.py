@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -41,6 +41,19 @@ class Sealed:
 
     found: tuple[seal.Finding, ...]
     left: tuple[seal.Finding, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something of one's own to be asked of a root: `function` (`module:name`) is called inside with it.
+
+    `order`: its second argument. `code`: path as the helper guest imports it -> file here; the packages of
+    the agent are there already.
+    """
+
+    function: str
+    order: Mapping[str, object]
+    code: Mapping[str, Path]
 
 
 def way_to(path: Path, *, write: bool) -> Choice:
@@ -105,6 +118,26 @@ def described(path: Path, aspects: Iterable[str], say: Say) -> dict[str, dict[st
     if not isinstance(done, dict) or not all(_is_described(done.get(aspect)) for aspect in wanted):
         raise HelperFailed(path, "the helper guest's list is not as agreed")
     return done
+
+
+def asked(name: str, question: Question, say: Say) -> object:
+    """What a question's function answers on the root of an image: a file, or an image of the store by name.
+
+    Must be called in the main thread. Raises UnknownImage, NotAnImage, HarnessError, SpawnerError.
+    """
+    job = guest.Job(
+        {"do": "ask", "function": question.function, "order": dict(question.order)}, question.code
+    )
+    path = Path(name)
+    if not path.is_file():
+        image = images.get(name, say).image
+        if image.disk is None:
+            say(f"{name}: asked in the guest itself: it lives in memory")
+            return guest.run_on_itself(image, job)["done"]
+        path = image.disk
+    tiny = images.get("tiny", say).image
+    say(f"{name}: asked in a helper guest: nothing of an image is mounted here")
+    return guest.run(tiny, job, path, write=False, say=say)["done"]
 
 
 def _is_described(found: object) -> bool:

@@ -30,6 +30,15 @@ HOME = "usr/share/guestling-agent"
 Run = Callable[..., Any]
 
 
+USER_DATA = b"""\
+#cloud-config
+users: [default, {name: alice, groups: [adm]}]
+write_files: [{path: /etc/baked, content: "yes\\n"}]
+timezone: Europe/Berlin
+runcmd: ["echo ran > /srv/from-runcmd"]
+"""
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tiny: store.Image) -> Run:
     """`guestling image ...` as its user calls it; gives the JSON document."""
@@ -73,11 +82,35 @@ def test_sp_24_alpine_on_a_partition_of_a_qcow2_is_baked_and_the_image_stays(
     assert "User:     0   Group:     0" in launcher
 
 
-def test_fedora_on_btrfs_is_baked_and_a_secret_is_sealed_away(run: Run, tmp_path: Path) -> None:
+def _planned_as_its_root(image: Path, root: Path, work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`guestling plan --image`, carried out in a helper guest, gives what it gives for the unpacked root."""
+    (work / "user-data").write_bytes(USER_DATA.replace(b"timezone: Europe/Berlin\n", b""))
+    found = []
+    for place in (("--image", image), ("--root", root)):
+        words = ["plan", work / "user-data", *place, "--all", "--format", "json"]
+        assert main([str(word) for word in words]) == 0
+        found.append(json.loads(capsys.readouterr().out))
+        for each in found[-1]["modules"]:
+            # What tells of the time.
+            each.pop("actions" if each["module"] == "final_message" else "", None)
+    assert found[0].pop("image") == str(image)
+    assert found[1].pop("root") == str(root)
+    assert {name: found[0].get(name) for name in found[1] if name != "image"} == {
+        name: each for name, each in found[1].items() if name != "image"
+    }
+    assert {each["module"] for each in found[0]["modules"] if each["bake"] and each["actions"]} == {
+        "write_files", "users_groups"
+    }  # fmt: skip
+
+
+def test_fedora_on_btrfs_is_baked_and_a_secret_is_sealed_away(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _needs("mkfs.btrfs", "btrfs")
     dirty = {"etc/ssh/ssh_host_rsa_key": "HOST-KEY\n", "root/.bash_history": "mysql -p\n"}
     image = image_roots.btrfs(image_roots.make("fedora", tmp_path / "root", dirty), tmp_path / "f.raw")
     image.chmod(0o640)
+    _planned_as_its_root(image, tmp_path / "root", tmp_path, capsys)
     done = run("bake", image)
     assert (done["init"], done["root"]["kind"]) == ("systemd", "btrfs")
     told = run("seal", image)
@@ -120,15 +153,6 @@ def test_a_cloud_init_that_is_there_is_switched_off_and_stays_whole(run: Run, tm
     assert {name for name, each in changed.items() if each["change"] != "added"} <= {
         "/etc/systemd", "/etc/cloud", "/usr", "/usr/bin", "/usr/lib", "/usr/share", "/etc", "/"
     }  # fmt: skip
-
-
-USER_DATA = b"""\
-#cloud-config
-users: [default, {name: alice, groups: [adm]}]
-write_files: [{path: /etc/baked, content: "yes\\n"}]
-timezone: Europe/Berlin
-runcmd: ["echo ran > /srv/from-runcmd"]
-"""
 
 
 def _base() -> Path:

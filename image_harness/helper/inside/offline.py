@@ -13,10 +13,11 @@ from typing import Any
 
 import yaml
 
-from boot_stages.actions import Action, Fail, to_json
+from boot_stages.actions import Action, to_json
 from boot_stages.distros import distro_of, parse_os_release
 from boot_stages.facts import Clock, Cloud, Facts
 from boot_stages.foresight import Planned, plan_boot
+from boot_stages.offline import why_left
 from boot_stages.registry import entry
 from boot_stages.runner import plan_module
 from guest_agent import parts as parts_module
@@ -27,26 +28,6 @@ from guest_agent.templates import render_text
 
 SETTINGS = "/etc/cloud/cloud.cfg.d/95-guestling-user-data.cfg"
 SCRIPTS = "/var/lib/cloud/scripts/per-instance"
-# What each machine must do for itself, and why; a plan does not show it.
-OF_EACH_MACHINE = {
-    "seed_random": "randomness is each machine's own",
-    "growpart": "it depends on the machine's disk",
-    "resizefs": "it depends on the machine's disk",
-    "disk_setup": "it depends on the machine's disks",
-    "mounts": "it depends on the machine's disks",
-    "set_hostname": "the name is each machine's own",
-    "update_hostname": "the name is each machine's own",
-    "update_etc_hosts": "the name is each machine's own",
-    "ssh": "host keys are each machine's own",
-    "set_passwords": "a password in an image is everybody's",
-    "ssh_authkey_fingerprints": "it tells of a boot",
-    "keys_to_console": "it tells of a boot",
-    "final_message": "it tells of a boot",
-    "phone_home": "it tells of a boot",
-    "power_state_change": "it ends a boot",
-    "install_hotplug": "it depends on the source of the machine",
-}
-STATE = "/var/lib/cloud/"
 
 
 def perform(machine: Machine, raw: str, say: Callable[[str], None]) -> dict[str, object]:
@@ -63,7 +44,7 @@ def perform(machine: Machine, raw: str, say: Callable[[str], None]) -> dict[str,
         found = entry(planned.module)
         if found is None or not left_keys_of(found.keys, keys):
             continue
-        why = _why_left(planned)
+        why = why_left(planned)
         if not planned.actions and not why:
             continue
         if why:
@@ -85,22 +66,6 @@ def perform(machine: Machine, raw: str, say: Callable[[str], None]) -> dict[str,
 def left_keys_of(of_module: tuple[str, ...], keys: dict[str, Any]) -> set[str]:
     """The keys of the user data that a module reads."""
     return {key for key in of_module if key in keys}
-
-
-def _why_left(planned: Planned) -> str:
-    """Why a module has to wait for the first boot; nothing when it can be done now."""
-    if planned.module in OF_EACH_MACHINE:
-        return OF_EACH_MACHINE[planned.module]
-    if planned.error or planned.faults:
-        return planned.error or str(planned.faults[0])
-    for action in planned.actions:
-        if isinstance(action, Fail):
-            return action.text
-        if action.opaque:
-            return f"its effect cannot be known: {action.summary()}"
-        if str(getattr(action, "path", "")).startswith(STATE):
-            return "it prepares what a boot does"
-    return ""
 
 
 def _carry_out(machine: Machine, planned: Planned, config: dict[str, object], facts: Facts) -> list[str]:

@@ -92,6 +92,36 @@ def test_an_image_root_is_looked_at_and_left_alone(plan: Any, tmp_path: Path) ->
     assert sorted(root.rglob("*")) == before
 
 
+def test_it_says_what_bake_does_and_what_is_left_for_the_first_boot(plan: Any, tmp_path: Path) -> None:
+    (tmp_path / "root/etc").mkdir(parents=True)
+    _status, document, _said = plan(CONFIG, "--root", str(tmp_path / "root"))
+    acting = [each for each in document["modules"] if each["actions"]]
+    assert {each["module"] for each in acting if each["bake"]} == {"write_files", "users_groups"}
+    why = {each["module"]: each.get("why_at_boot") for each in acting if not each["bake"]}
+    assert why["set_hostname"] == "the name is each machine's own"
+    assert str(why["package_update_upgrade_install"]).startswith("its effect cannot be known: ")
+    assert why["runcmd"] == "it prepares what a boot does"
+
+
+def test_the_table_of_an_image_says_by_whom(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "root/etc").mkdir(parents=True)
+    (tmp_path / "user-data").write_text("#cloud-config\nwrite_files: [{path: /x}]\nruncmd: [a]\n")
+    assert main(["plan", str(tmp_path / "user-data"), "--root", str(tmp_path / "root")]) == 0
+    heading, *rows = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["STAGE", "BY", "MODULE", "WHAT"]
+    assert ["network", "bake", "write_files"] in [row.split()[:3] for row in rows]
+    assert ["config", "boot", "runcmd"] in [row.split()[:3] for row in rows]
+
+
+def test_an_image_that_is_none_is_told_as_such(
+    plan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUESTLING_CACHE", str(tmp_path))
+    status, _document, said = plan(CONFIG, "--image", "no-such-image")
+    assert status == 2
+    assert said.startswith("no-such-image: no such image. Known here: ")
+
+
 def test_a_module_that_would_fail_makes_the_status_1(plan: Any) -> None:
     status, document, _said = plan("#cloud-config\nruncmd: [true]\n")
     assert status == 1

@@ -42,6 +42,7 @@ class Confinement:
     netns: Path | None = None
     tap: str | None = None
     keep: Keep | None = None
+    cgroup: Path | None = None
 
 
 def find_qemu(binary: str) -> str:
@@ -74,6 +75,8 @@ def launcher_options(confinement: Confinement) -> list[str]:
         options.append(f"netns={confinement.netns}")
     if confinement.tap:
         options.append(f"tap={confinement.tap}")
+    if confinement.cgroup:
+        options.append(f"cgroup={confinement.cgroup}")
     return options + (_keeping(confinement.keep) if confinement.keep else [])
 
 

@@ -4,6 +4,7 @@ Its arguments are `KEY=VALUE ... -- PROGRAM ARGUMENT ...`. It runs in a fork of 
 program of its own for a probe, because none of this may happen in the spawner: threads forbid work between
 fork and exec. It imports next to nothing. In order:
 
+0. the control group that `cgroup` names, for itself and all that it starts;
 1. a network namespace of its own (and a user namespace, when not root) with a relay to the metadata socket,
    or the namespace that `netns` names, and the tap in it that `tap` names;
 2. limits, then the unprivileged user when we are root, then no-new-privileges;
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> int:
     program = arguments[cut + 1 :]
     failed = _detach() if "detach" in options else -1
     try:
+        _enter_group(options)
         _enter_network(options)
         _limit(options.get("limits", ""))
         drop_to(options)
@@ -80,6 +82,12 @@ def _call(name: str, *arguments: int) -> None:
     if getattr(_LIBC, name)(*arguments) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{name}: {os.strerror(number)}")
+
+
+def _enter_group(options: dict[str, str]) -> None:
+    if "cgroup" in options:
+        with open(f"{options['cgroup']}/cgroup.procs", "w") as processes:  # noqa: PTH123 - as below
+            processes.write("0")
 
 
 def _enter_network(options: dict[str, str]) -> None:

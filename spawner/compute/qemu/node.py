@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import shutil
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from spawner.compute.guest_commands import CommandChannel
 from spawner.compute.guest_plan import ASKED_LIMIT, PASSWORDS, GuestFiles, GuestPlan
 from spawner.compute.measure import Measure
 from spawner.compute.node import CommandAnswer, Console, OnEnd, OnHalt, OnReport, OnSignal
-from spawner.compute.qemu import gauge, guest_record, hotplug, run_directory
+from spawner.compute.qemu import cgroup, gauge, guest_record, hotplug, run_directory
 from spawner.compute.qemu.accelerator import Accelerator
 from spawner.compute.qemu.console import read_record
 from spawner.compute.qemu.run_directory import RunDirectory
@@ -109,8 +110,9 @@ class QemuNode:
         return guest_plan.host_inventories(self._files.directory)
 
     def traits(self) -> frozenset[str]:
-        """Which accelerator guests get."""
-        return frozenset({f"CUSTOM_ACCELERATOR_{self._accelerator.name.upper()}"})
+        """Which accelerator guests get, and what of the host is bounded for each (see `cgroup`)."""
+        bounded = {f"CUSTOM_CGROUP_{name.upper()}" for name in cgroup.here().controllers}
+        return frozenset({f"CUSTOM_ACCELERATOR_{self._accelerator.name.upper()}", *bounded})
 
     async def running(self) -> Mapping[str, PowerState]:
         """Guests that run now; a disk alone is no guest."""
@@ -336,7 +338,11 @@ class QemuNode:
             if who.pid not in ours:
                 LOG.warning("QEMU %d of %s is on no record: ending it", who.pid, home.name)
                 await asyncio.to_thread(guest_record.end, who, run, home)
+                await cgroup.here().remove(run.name)
         await asyncio.to_thread(run_directory.sweep)
+        cgroup.here().sweep(time.time())
+        if why_not := cgroup.here().why_not:
+            LOG.info("guests are not bounded in all that they take of this host: %s", why_not)
 
     async def _adopt(self, home: Path) -> None:
         try:

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from spawner.compute.qemu import cgroup
 from spawner.compute.qemu.user import User
 from spawner.errors import FileRefused, RunDirectoryUnusable
 
@@ -131,7 +132,7 @@ def run_root(environ: Mapping[str, str], uid: int) -> Path:
 
 
 def sweep(root: Path | None = None) -> list[Path]:
-    """Remove run directories that nobody holds. Returns them."""
+    """Remove run directories that nobody holds, and the control groups of their guests. Returns them."""
     root = root or run_root(os.environ, os.geteuid())
     if not root.is_dir():
         return []
@@ -140,6 +141,7 @@ def sweep(root: Path | None = None) -> list[Path]:
         abandoned = [path for path in sorted(root.iterdir()) if path.is_dir() and not is_held(path)]
         for path in abandoned:
             shutil.rmtree(path, ignore_errors=True)
+            cgroup.here().forsake(path.name)
     return abandoned
 
 

@@ -29,7 +29,7 @@ from typing import Self
 
 from spawner.compute.agent_events import AgentEvent, EventLog
 from spawner.compute.driver import Ending, Reason, VmSpec
-from spawner.compute.qemu import guest_record, keeper
+from spawner.compute.qemu import cgroup, guest_record, keeper
 from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator, shows_life
 from spawner.compute.qemu.argv import Wiring, qemu_argv
 from spawner.compute.qemu.confinement import Confinement, Keep, find_qemu
@@ -112,6 +112,7 @@ class Vm:
         self._to_console: asyncio.StreamWriter | None = None
         self._console_feeds: dict[ConsoleFeed, int] = {}
         self._user = unprivileged()
+        self._groups = cgroup.here()
         self._events = EventLog()
         self._keeping = keeping
         self._agent_read = 0
@@ -136,6 +137,7 @@ class Vm:
             return None
         run = RunDirectory.reopen(record.run)
         if not await _settled(home, record.run):
+            await cgroup.here().remove(record.run.name)
             run.remove()
             guest_record.forget(home)
             return None
@@ -311,7 +313,7 @@ class Vm:
                 incoming_fd=handed.number_of(open_state(self._incoming, ours)) if self._incoming else None,
                 mark=self._mark(handed),
             )
-            confinement = self._confinement()
+            confinement = dataclasses.replace(self._confinement(), cgroup=self._group())
             if self._keeping is None:
                 await self._connect_readers(spec.agent_channel)
             else:
@@ -343,6 +345,13 @@ class Vm:
             agent=spec.agent_channel,
             tied=not keeping.outlives,
         )
+
+    def _group(self) -> Path | None:
+        """The guest's own control group, named after its run."""
+        try:
+            return self._groups.make(self.run.path.name, self.spec)
+        except OSError as error:
+            raise QemuFailed(self.spec.name, f"cannot be given a control group ({error})") from error
 
     def _listen(self, name: str, ours: contextlib.ExitStack) -> int:
         return ours.enter_context(self.run.listen(f"{name}.sock")).fileno()
@@ -500,6 +509,7 @@ class Vm:
         self._events.close()
         for feed in tuple(self._console_feeds):
             self.close_console(feed)
+        await self._groups.remove(self.run.path.name)
         if self._keeping is not None:
             guest_record.forget(self._keeping.home)
         self.run.remove()

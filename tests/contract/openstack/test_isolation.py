@@ -74,10 +74,16 @@ class Caller:
         who = Identity(self.user, self.user, project, project, roles, ("password",), now, now + LIFE_S)
         self._token = cloud.tokens.mint(who)
 
-    async def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    async def call(
+        self, method: str, path: str, body: object = None, data: bytes | None = None
+    ) -> tuple[int, Any]:
         headers = {"X-Auth-Token": self._token, "OpenStack-API-Version": "compute 2.96"}
         async with self._session.request(
-            method, f"{self._cloud.url}{path}", json=body, headers=headers
+            method,
+            f"{self._cloud.url}{path}",
+            json=body if data is None else None,
+            data=data,
+            headers=headers,
         ) as answer:
             return answer.status, await answer.json(content_type=None) if await answer.read() else None
 
@@ -102,7 +108,8 @@ async def _made(owner: Caller, cloud: Cloud) -> dict[str, str]:
         return str((found[word] if word else found).get("id") or fields["name"])
 
     image = await new("/image/v2/images", "", name="i", disk_format="raw", container_format="bare")
-    assert (await owner.call("PUT", f"/image/v2/images/{image}/file"))[0] == 204
+    status, answer = await owner.call("PUT", f"/image/v2/images/{image}/file", data=bytes(512))
+    assert status == 204, answer
     network = await new("/network/v2.0/networks", "network", name="n")
     group = await new("/network/v2.0/security-groups", "security_group", name="g")
     credentials = f"/identity/v3/users/{owner.user}/application_credentials"

@@ -314,18 +314,20 @@ def _know(text: str, value: object) -> None:
 
 def to_yaml(value: object) -> str:
     """YAML as cloud-init writes it: explicit start and end, indent 4, no anchors."""
-    from guest_agent import yaml_guard
+    from guest_agent import plain_yaml, yaml_guard
 
     plain, known = _plain(value), yaml_guard.KNOWN[-1]
     text = known.find_written(plain) if known is not None else None
     if text is None:
-        text = _dumped(plain)
+        block = plain_yaml.write(plain, is_sorted=True)
+        text = dumped(plain) if block is None else f"---\n{block}...\n"
         if known is not None:
             known.add_written(plain, text)
     return text
 
 
-def _dumped(plain: object) -> str:
+def dumped(plain: object) -> str:
+    """The same by PyYAML, whatever the value holds."""
     import yaml
 
     base: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)

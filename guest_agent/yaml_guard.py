@@ -8,6 +8,7 @@ Meaning is PyYAML's safe loader: `yes` is a boolean, `0644` an octal, `1:30` sex
 from __future__ import annotations
 
 from boot_stages.value import Value
+from guest_agent import plain_yaml
 from guest_agent.errors import LimitExceeded, UnreadableYaml
 from guest_agent.limits import DEFAULT, Limits
 
@@ -45,7 +46,7 @@ def load_with_lines(
     """As `load`, with lines. A repeated key keeps its last value, or is an error when `strict`."""
     text = _decoded(data, source, limits)
     if strict:
-        return _loaded(text, source, limits, strict=True)
+        return loaded_by_library(text, source, limits, strict=True)
     return _known_or_loaded(text, source, limits, lines=True)
 
 
@@ -54,13 +55,15 @@ def _known_or_loaded(text: str, source: str, limits: Limits, *, lines: bool) -> 
     found = known.find(text, lines=lines) if known is not None else None
     if found is not None:
         return Loaded(*found)
-    loaded = _loaded(text, source, limits)
+    plain = plain_yaml.read(text) if limits == DEFAULT else None
+    loaded = loaded_by_library(text, source, limits) if plain is None else Loaded(*plain)
     if known is not None:
         known.add(text, loaded.value, loaded.lines, loaded.repeated)
     return loaded
 
 
-def _loaded(text: str, source: str, limits: Limits, *, strict: bool = False) -> Loaded:
+def loaded_by_library(text: str, source: str, limits: Limits, *, strict: bool = False) -> Loaded:
+    """The document as PyYAML reads it, between the guards. Raises as `load` does."""
     import yaml
 
     try:

@@ -72,6 +72,14 @@ def render(
 
 def _yaml(document: Mapping[str, object]) -> str:
     """YAML with 4 spaces and no anchors: people edit this file."""
+    from guest_agent import plain_yaml
+
+    plain = plain_yaml.write(document, is_sorted=False)
+    return dumped(document) if plain is None else plain
+
+
+def dumped(document: object) -> str:
+    """The same by PyYAML, whatever the value holds."""
     import yaml
 
     class Dumper(yaml.SafeDumper):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 
 from boot_stages.commands import Command
 from boot_stages.paths import below
@@ -67,11 +68,21 @@ def instance_directory_name(instance_id: str) -> str:
     return "id-" + hashlib.sha256(instance_id.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
 class Clock(Value):
     """The time handed to plans: seconds since 1970, and seconds since boot."""
 
     epoch_s: float
     uptime_s: float
+
+    def rfc_2822(self) -> str:
+        """As `Sun, 22 Nov 2026 12:00:00 +0000`: in English and UTC, whatever the locale."""
+        moment = time.gmtime(self.epoch_s)
+        day = f"{DAYS[moment.tm_wday]}, {moment.tm_mday:02d} {MONTHS[moment.tm_mon - 1]} {moment.tm_year}"
+        return f"{day} {time.strftime('%H:%M:%S', moment)} +0000"
 
 
 class Facts:

@@ -10,7 +10,6 @@ from boot_stages.errors import StageError
 from boot_stages.log import logger
 from boot_stages.runner import FAILED, SUCCESS, WARNED
 from boot_stages.stages import CONFIG, FINAL, LOCAL, NETWORK
-from boot_stages.times import rfc_2822
 from boot_stages.version import VERSION
 from guest_agent import limits, listeners, output, stop, yaml_guard
 from guest_agent.known_documents import KnownDocuments
@@ -144,7 +143,7 @@ class Boot:
         self.read_config(stage)
         clock = self.machine.clock()
         self.machine.output.say(
-            f"Cloud-init v. {VERSION} running '{stage.console}' at {rfc_2822(clock.epoch_s)}."
+            f"Cloud-init v. {VERSION} running '{stage.console}' at {clock.rfc_2822()}."
             f" Up {clock.uptime_s:.2f} seconds."
         )
         self.reporter.start(stage.event, DESCRIPTIONS[stage.key])

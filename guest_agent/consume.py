@@ -210,9 +210,17 @@ class Consumer:
         return tuple(str(name) for name in names) if isinstance(names, list) else ()
 
     def _fetcher(self) -> Fetch:
-        from guest_agent.includes import fetcher
+        """What fetches the includes of one document; most have none."""
+        made: list[Fetch] = []
 
-        return fetcher(self._machine, self._directory, self._limits)
+        def fetch(url: str, once: bool) -> bytes:
+            if not made:
+                from guest_agent.includes import fetcher
+
+                made.append(fetcher(self._machine, self._directory, self._limits))
+            return made[0](url, once)
+
+        return fetch
 
     def _handlers(self, *, is_first_run: bool) -> Handlers | None:
         """The part handlers of a document; None where its code must not run."""

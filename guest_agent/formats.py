@@ -41,6 +41,7 @@ FORMATS = (
 # Types without a header line: a MIME part may declare them.
 SCRIPT_BY_FREQUENCY = {f"{SCRIPT}-per-{word}": f"per-{word}" for word in ("boot", "instance", "once")}
 
+GZIP_MAGIC = b"\x1f\x8b"
 GZIP = frozenset(
     f"application/{word}"
     for word in ("gzip", "gzip-compressed", "gzipped", "x-compress", "x-compressed", "x-gunzip", "x-gzip",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from guest_agent.errors import AgentError, LimitExceeded
+from guest_agent.formats import GZIP_MAGIC
 
-MAGIC = b"\x1f\x8b"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from guest_agent.limits import Budget
+
 PIECE = 256 * 1024
 
 
@@ -14,22 +18,17 @@ class NotGzip(AgentError):
     code = "gzip"
 
 
-class Budget:
-    """Bytes that all layers of one document together may still unpack to."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.left = total
-
-
 def gunzip(data: bytes, place: str, budget: Budget) -> bytes:
-    """All members of `data`, joined; zeros may follow the last. Raises NotGzip or LimitExceeded."""
+    """All members of `data`, joined; zeros may follow the last. Raises NotGzip or LimitExceeded.
+
+    `budget`: the bytes that all layers of the document together may unpack to.
+    """
     import zlib
 
     out: list[bytes] = []
     rest = data
     while rest:
-        if not rest.startswith(MAGIC):
+        if not rest.startswith(GZIP_MAGIC):
             raise NotGzip(f"{len(rest)} bytes follow the end" if out else "it does not begin as gzip does")
         member = zlib.decompressobj(wbits=31)
         try:

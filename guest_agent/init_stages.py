@@ -11,7 +11,7 @@ from boot_stages.log import logger
 from boot_stages.runner import SUCCESS, plan_module
 from boot_stages.stages import CONFIG, FINAL, LOCAL, NETWORK
 from guest_agent import instance_data, module_stages
-from guest_agent.source_cache import from_document, to_document
+from guest_agent.datasources.source_data import from_document, to_document
 from guest_agent.state import BOOT_FINISHED, INSTANCE_LINK, MANUAL_CLEAN, RUN_INSTANCE_ID, RUN_SKIP_NETWORK
 
 TYPE_CHECKING = False

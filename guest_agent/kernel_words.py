@@ -66,15 +66,16 @@ def network_config(line: str) -> object:
     import binascii
 
     from guest_agent import yaml_guard
-    from guest_agent.gunzip import MAGIC, Budget, gunzip
-    from guest_agent.limits import DEFAULT
+    from guest_agent.formats import GZIP_MAGIC
+    from guest_agent.gunzip import gunzip
+    from guest_agent.limits import DEFAULT, Budget
 
     place = "kernel command line network-config"
     try:
         data = binascii.a2b_base64(value)
     except (binascii.Error, ValueError) as error:
         raise AgentError(f"{place}: not base64") from error
-    if data.startswith(MAGIC):
+    if data.startswith(GZIP_MAGIC):
         data = gunzip(data, place, Budget(DEFAULT.gunzip_total_bytes))
     document = yaml_guard.load(data, place)
     return document.get("network", document) if isinstance(document, dict) else document

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 
 
+class Budget:
+    """What all pieces of one document together may still take of a limit."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.left = total
+
+
 class Limits(Value):
     """The limits of one run. Sizes are bytes, times seconds."""
 

@@ -7,7 +7,6 @@ import os
 from boot_stages import runner
 from boot_stages.log import logger
 from boot_stages.stages import DEFAULT_MODULES, STAGES
-from guest_agent import power
 from guest_agent.report import Tails, told_of
 from guest_agent.state import CHANGES
 
@@ -50,7 +49,10 @@ def run(boot: Boot, key: str, items: Sequence[object] | None = None) -> list[str
         items, boot.config, boot.facts(), effects, journal, stage=stage.event, tell=tell
     )
     _keep_changes(boot, stage, outcomes)
-    power.schedule(boot.machine)
+    if boot.machine.power_changes:
+        from guest_agent import power
+
+        power.schedule(boot.machine)
     return [f"('{each.name}', {each.error})" for each in outcomes if each.error]
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from boot_stages.value import Value
 from guest_agent import formats
 from guest_agent.errors import BadCompression, IncludeFailed, LimitExceeded, NotUtf8, UnreadableYaml
-from guest_agent.gunzip import MAGIC, Budget, NotGzip, gunzip
-from guest_agent.limits import DEFAULT, Limits
+from guest_agent.limits import DEFAULT, Budget, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,7 +101,9 @@ class _Expander:
 
     def blob(self, data: bytes, place: str, chain: tuple[str, ...], layers: int) -> None:
         """Bytes of any format, from the cloud or an address."""
-        if data.startswith(MAGIC):
+        if data.startswith(formats.GZIP_MAGIC):
+            from guest_agent.gunzip import NotGzip, gunzip
+
             try:
                 data = gunzip(data, place, self.budget)
                 layers += 1
@@ -132,6 +133,8 @@ class _Expander:
         kind, payload, headers = leaf.content_type, leaf.payload, leaf.headers
         filename = leaf.type_name if leaf.filename is None else leaf.filename
         if kind in formats.GZIP:
+            from guest_agent.gunzip import NotGzip, gunzip
+
             place = f"{place} part {len(self.parts) + 1}"
             try:
                 if layers >= self.limits.gzip_layers:

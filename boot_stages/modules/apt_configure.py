@@ -35,10 +35,10 @@ from boot_stages.apt_mirrors import (
 )
 from boot_stages.distros import parse_os_release
 from boot_stages.errors import ModuleFailed
-from boot_stages.image_templates import image_template, render
 from boot_stages.module import Module
 from boot_stages.packages import install, is_installed, update
 from boot_stages.schema import BOOL, TEXT, Keys, Kind, key, list_of, map_of, record
+from boot_stages.templates import image_template, render
 from boot_stages.value import Secret, Value
 
 TYPE_CHECKING = False

@@ -5,8 +5,6 @@ Source: guest-agent.md 1.9, 3.3.
 
 from __future__ import annotations
 
-import time
-
 from boot_stages.actions import Console, WriteFile, note, warn
 from boot_stages.module import Module
 from boot_stages.schema import TEXT, Keys, key
@@ -34,7 +32,7 @@ class Config(Keys):
 def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
     """The message, `boot-finished` in any case, and a warning when no source was found."""
     clock = facts.clock()
-    stamp = rfc_2822(clock.epoch_s)
+    stamp = clock.rfc_2822()
     names: dict[str, object] = {
         "version": VERSION,
         "timestamp": stamp,
@@ -58,15 +56,6 @@ def _message(template: str, names: dict[str, object], facts: Facts) -> tuple[Act
     except (UnknownName, ValueError) as error:
         return (warn(f"final_message: {error}. Use $version, $timestamp, $datasource or $uptime"),)
     return (note(text), Console(f"{text}\n"))
-
-
-def rfc_2822(epoch_s: float) -> str:
-    """A time as `Sun, 22 Nov 2026 12:00:00 +0000`, always in English and UTC."""
-    moment = time.gmtime(epoch_s)
-    day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[moment.tm_wday]
-    month = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-    clock = time.strftime("%H:%M:%S", moment)
-    return f"{day}, {moment.tm_mday:02d} {month[moment.tm_mon - 1]} {moment.tm_year} {clock} +0000"
 
 
 MODULE = Module("final_message", Config, plan)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from boot_stages.actions import Rename, WriteFile, note
 from boot_stages.errors import ModuleFailed
-from boot_stages.image_templates import image_template, render
 from boot_stages.module import Module
 from boot_stages.ntp_clients import Client, client_of, clients, contents
 from boot_stages.packages import install
 from boot_stages.schema import BOOL, TEXT, Keys, key, list_of, nullable, record, text
 from boot_stages.services import manage
+from boot_stages.templates import image_template, render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

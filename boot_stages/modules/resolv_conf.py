@@ -6,9 +6,9 @@ Source: guest-agent.md 3.3.
 from __future__ import annotations
 
 from boot_stages.actions import WriteFile, warn
-from boot_stages.image_templates import image_template
 from boot_stages.module import Module
 from boot_stages.schema import BOOL, TEXT, Keys, Kind, key, list_of, record
+from boot_stages.templates import image_template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from boot_stages.accounts import users_of
 from boot_stages.actions import WARN, Remove, RunCommand, SetMode, WriteFile, warn
 from boot_stages.module import Module
 from boot_stages.schema import BOOL, TEXT, Keys, Kind, key, list_of, map_of, record, text, with_schema
-from boot_stages.ssh_keys import authorize, with_options
-from boot_stages.ssh_redirect import DISABLE_OPTIONS, disable_options
+from boot_stages.ssh_keys import DISABLE_OPTIONS, authorize, disable_options, with_options
 from boot_stages.sshd_config import add_lines
 from boot_stages.value import Secret
 

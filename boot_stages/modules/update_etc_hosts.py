@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from boot_stages.actions import Report, WriteFile, warn
 from boot_stages.hostname import Names, wanted_names
-from boot_stages.image_templates import image_template
 from boot_stages.module import Module
 from boot_stages.schema import TEXT, Keys, Kind, key, one_of
+from boot_stages.templates import image_template
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

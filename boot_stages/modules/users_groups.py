@@ -23,8 +23,7 @@ from boot_stages.actions import (
 )
 from boot_stages.module import Module
 from boot_stages.schema import ANY, Fault, Keys, Kind, key
-from boot_stages.ssh_keys import authorize
-from boot_stages.ssh_redirect import redirected
+from boot_stages.ssh_keys import authorize, redirected
 from boot_stages.version import VERSION
 
 TYPE_CHECKING = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from boot_stages.actions import WriteFile, note, warn
 from boot_stages.module import Module
-from boot_stages.modules.final_message import rfc_2822
 from boot_stages.schema import TEXT, Keys, Kind, key, wrong
 
 TYPE_CHECKING = False
@@ -86,7 +85,7 @@ def _repo(name: str, settings: Mapping[str, object], directory: str, facts: Fact
     lines = {each.strip().lower().replace("-", "_"): value for each, value in settings.items()}
     if not any(lines.get(source) for source in SOURCES):
         return (warn(f"yum_repos.{name} has none of {', '.join(SOURCES)}: it is left out"),)
-    stamp = rfc_2822(facts.clock().epoch_s)
+    stamp = facts.clock().rfc_2822()
     body = "".join(f"{each} = {_setting(value)}\n" for each, value in lines.items())
     content = f"# Written by guestling on {stamp}\n[{identity}]\n{body}"
     return (WriteFile(path, content.encode()),)

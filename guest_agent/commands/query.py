@@ -125,8 +125,8 @@ def _text(named: str | None, own: str, machine: Machine, *, is_root: bool) -> st
         return f"<{REDACTED}> file:{own}"
     content = _named(named, machine) if named else machine.read_bytes(own) or b""
     if content.startswith(b"\x1f\x8b"):
-        from guest_agent.gunzip import Budget, gunzip
-        from guest_agent.limits import DEFAULT
+        from guest_agent.gunzip import gunzip
+        from guest_agent.limits import DEFAULT, Budget
 
         content = gunzip(content, named or own, Budget(DEFAULT.gunzip_total_bytes))
     return content.decode("utf-8", "replace")

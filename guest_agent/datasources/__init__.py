@@ -107,6 +107,4 @@ def _asked(search: Search, source: Source, listed: tuple[object, ...]) -> Source
 
 
 def _module(name: str):  # type: ignore[no-untyped-def]  # one of our modules, imported when it is asked
-    from importlib import import_module
-
-    return import_module(f"guest_agent.datasources.{name}")
+    return __import__(f"guest_agent.datasources.{name}", fromlist=["read"])

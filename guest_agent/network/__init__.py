@@ -26,8 +26,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from guest_agent.network.distros import Profile
     from guest_agent.network.parsing import Parsed
-    from guest_agent.network.rendered import Rendered
+    from guest_agent.network.rendered import Rendered, Tools
 
 KINDS = ("yaml", "network_data.json", "eni")
 RENDERERS = ("eni", "sysconfig", "netplan", "network-manager", "networkd")
@@ -56,11 +57,46 @@ def render(
     `netplan info`. `existing`: path -> text of the files that sysconfig adds to, /etc/resolv.conf and
     /etc/sysconfig/network. Raises InvalidNetwork for what this renderer cannot take at all.
     """
-    from guest_agent.network import rendering
+    from guest_agent.network.distros import profile as profile_of
+
+    profile = profile_of(distro)
+    if renderer == "netplan":
+        from guest_agent.network import netplan
+
+        done = netplan.render(parsed.network, parsed.document, profile, netplan_features)
+        return done.replace(notes=parsed.notes + done.notes)
+    if parsed.refused_outside_netplan:
+        from guest_agent.network.errors import InvalidNetwork
+
+        raise InvalidNetwork(parsed.refused_outside_netplan)
     from guest_agent.network.rendered import Tools
 
-    tools = Tools(have_ip, is_busybox)
-    return rendering.render(parsed, renderer, distro, tools, netplan_features, existing or {})
+    done = _outside_netplan(parsed, renderer, profile, Tools(have_ip, is_busybox), existing or {})
+    return done.replace(notes=parsed.notes + parsed.lost_outside_netplan + done.notes)
+
+
+def _outside_netplan(
+    parsed: Parsed, renderer: str, profile: Profile, tools: Tools, existing: Mapping[str, str]
+) -> Rendered:
+    if renderer == "networkd":
+        from guest_agent.network import networkd
+
+        return networkd.render(parsed.network)
+    if renderer == "eni":
+        from guest_agent.network import eni
+
+        return eni.render(parsed.network, profile, tools)
+    if renderer == "network-manager":
+        from guest_agent.network import networkmanager
+
+        return networkmanager.render(parsed.network)
+    if renderer == "sysconfig":
+        from guest_agent.network import sysconfig
+
+        return sysconfig.render(parsed.network, profile, existing)
+    from guest_agent.network.errors import UnknownRenderer
+
+    raise UnknownRenderer("renderer", (renderer,), RENDERERS)
 
 
 def missing_macs(parsed: Parsed, nics: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ contract, 4.6.
 
 from __future__ import annotations
 
-from guest_agent.network import eni_busybox, eni_device, eni_routes
-from guest_agent.network.addresses import same_family
+from guest_agent.network import eni_device
 from guest_agent.network.model import (
     BOND,
     BRIDGE,
@@ -31,6 +30,8 @@ from guest_agent.network.rendered import File, Rendered, Tools, lost, udev_rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from guest_agent.network.distros import Profile
     from guest_agent.network.model import Network, Route
 
@@ -51,7 +52,7 @@ def render(network: Network, profile: Profile, tools: Tools) -> Rendered:
     for one in ordered:
         if one.name != "lo":
             stanzas.extend(_interface(one, network, tools, notes))
-    stanzas.extend(list(eni_routes.route_lines(route, "", tools.have_ip)) for route in network.routes)
+    stanzas.extend(_route_lines((route,), "", tools) for route in network.routes)
     text = "\n\n".join("\n".join(stanza) for stanza in stanzas)
     files = {
         profile.eni_path: File(f"{profile.header}{text}\n".encode()),
@@ -64,6 +65,8 @@ def _with_global_dns(lo: Interface, dns: Dns, notes: list[Note]) -> Interface:
     """lo is the one interface that is always up, so the global name servers are there; those of IPv4 only."""
     if not dns:
         return lo
+    from guest_agent.network.addresses import same_family
+
     six = same_family(dns.nameservers, is_ipv6=True)
     if six:
         notes.append(Note("WARNING", f"eni: lo: not written: the global IPv6 name servers {', '.join(six)}"))
@@ -76,7 +79,11 @@ def _interface(one: Interface, network: Network, tools: Tools, notes: list[Note]
     if not one.subnets:
         start = [f"auto {one.name}"] if one.bond_master or one.kind == BOND else []
         return [[*start, f"iface {one.name} inet manual", *sorted(eni_device.attributes(one, network))]]
-    merged = eni_busybox.merged(one, notes) if tools.is_busybox else one
+    merged = one
+    if tools.is_busybox:
+        from guest_agent.network import eni_busybox
+
+        merged = eni_busybox.merged(one, notes)
     subnets = _with_shared_dns(merged.subnets)
     routes, homeless = _routes_of_stanzas(subnets)
     accept_ra_at = _accept_ra_at(one)
@@ -92,8 +99,8 @@ def _interface(one: Interface, network: Network, tools: Tools, notes: list[Note]
         method = METHOD_OF.get(subnet.kind, subnet.kind)
         head = [_verb(one, subnet, stanzas), f"iface {one.name} {_family(subnet.is_ipv6)} {method}"]
         routed = eni_busybox.further_addresses(one, subnet.is_ipv6) if tools.is_busybox else []
-        routed += _routed(one, routes[index], tools.have_ip)
-        rules_ = eni_routes.rule_lines(one, tools.have_ip, notes) if index == 0 else []
+        routed += _route_lines(routes[index], "    ", tools, one.name)
+        rules_ = _rule_lines(one, tools, notes) if index == 0 else []
         stanzas.append([*head, *sorted(_subnet_lines(subnet, tools)), *sorted(options), *routed, *rules_])
     if homeless:
         what = ["IPv6 routes, which ifupdown refuses without an address"]
@@ -101,7 +108,7 @@ def _interface(one: Interface, network: Network, tools: Tools, notes: list[Note]
         shared = next((subnet.dns for subnet in subnets if subnet.dns), Dns())
         lines = sorted(_dns_lines(shared, is_ipv6=True))
         head = [stanzas[-1][0], f"iface {one.name} inet6 {'manual' if tools.is_busybox else 'static'}"]
-        stanzas.append([*head, *lines, *_routed(one, homeless, tools.have_ip)])
+        stanzas.append([*head, *lines, *_route_lines(homeless, "    ", tools, one.name)])
     return stanzas
 
 
@@ -127,8 +134,21 @@ def _routes_of_stanzas(subnets: list[Subnet]) -> tuple[list[list[Route]], list[R
     return found, waiting
 
 
-def _routed(one: Interface, routes: list[Route], have_ip: bool) -> list[str]:
-    return [line for route in routes for line in eni_routes.route_lines(route, "    ", have_ip, one.name)]
+def _route_lines(routes: Sequence[Route], indent: str, tools: Tools, device: str = "") -> list[str]:
+    """Most networks have neither routes nor rules of their own, and need no import of how they are worded."""
+    if not routes:
+        return []
+    from guest_agent.network import eni_routes
+
+    return [line for route in routes for line in eni_routes.route_lines(route, indent, tools.have_ip, device)]
+
+
+def _rule_lines(one: Interface, tools: Tools, notes: list[Note]) -> list[str]:
+    if not one.rules:
+        return []
+    from guest_agent.network import eni_routes
+
+    return eni_routes.rule_lines(one, tools.have_ip, notes)
 
 
 def _family(is_ipv6: bool) -> str:
@@ -146,7 +166,11 @@ def _verb(one: Interface, subnet: Subnet, before: list[Stanza]) -> str:
 
 
 def _subnet_lines(subnet: Subnet, tools: Tools) -> list[str]:
-    address = eni_busybox.address_lines(subnet) if tools.is_busybox else [f"    address {subnet.cidr}"]
+    address = [f"    address {subnet.cidr}"]
+    if tools.is_busybox:
+        from guest_agent.network import eni_busybox
+
+        address = eni_busybox.address_lines(subnet)
     said_ = {
         "broadcast": subnet.broadcast,
         "metric": subnet.metric,
@@ -164,6 +188,10 @@ def _dns_lines(dns: Dns, is_ipv6: bool) -> list[str]:
     """The name servers of the family; search domains only where a server of the family can be asked for
     them.
     """
+    if not dns:
+        return []
+    from guest_agent.network.addresses import same_family
+
     servers = same_family(dns.nameservers, is_ipv6)
     lines = [f"    dns-nameservers {' '.join(servers)}"] if servers else []
     if dns.search and (servers or not dns.nameservers):

@@ -5,7 +5,6 @@ Each ends in `|| true`, so that a repeated ifup is no error.
 
 from __future__ import annotations
 
-from guest_agent.network import rules
 from guest_agent.network.model import Note
 from guest_agent.network.rendered import lost
 
@@ -31,6 +30,8 @@ def rule_lines(one: Interface, have_ip: bool, notes: list[Note]) -> list[str]:
         return []
     lines = []
     for rule in one.rules:
+        from guest_agent.network import rules
+
         command = f"ip{' -family inet6' if rules.is_ipv6(rule) else ''} rule {{}} {rules.words(rule)} || true"
         lines += [f"    post-up {command.format('add')}", f"    pre-down {command.format('del')}"]
     return lines

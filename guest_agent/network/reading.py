@@ -7,7 +7,6 @@ Readers.
 
 from __future__ import annotations
 
-from guest_agent.network import addresses
 from guest_agent.network.errors import Fault, InvalidNetwork
 from guest_agent.network.model import Note
 
@@ -136,7 +135,11 @@ class Reader:
     def address(self, key: str) -> str:
         """A bare IP address, "" where absent."""
         value = self.text(key)
-        if value and ("/" in value or not addresses.family(value)):
+        if not value:
+            return ""
+        from guest_agent.network import addresses
+
+        if "/" in value or not addresses.family(value):
             self.findings.fault(
                 self.place(key), f"{value!r} is not an IP address", "Write it without a prefix"
             )

@@ -7,7 +7,6 @@ document unusable. Source of the rules: guest agent contract, 4.2.
 from __future__ import annotations
 
 from guest_agent.network import subnets
-from guest_agent.network.members import link_members
 from guest_agent.network.model import (
     BOND,
     BRIDGE,
@@ -74,7 +73,11 @@ def parse(document: object, findings: Findings) -> Network:
         elif _is_whole(item, kind):
             _take(item, kind, found)
     interfaces = _with_dns(found)
-    return Network(1, link_members(interfaces, findings), tuple(found.routes), found.dns)
+    if any(one.bond or one.bridge for one in interfaces):
+        from guest_agent.network.members import link_members
+
+        interfaces = link_members(interfaces, findings)
+    return Network(1, interfaces, tuple(found.routes), found.dns)
 
 
 def _is_whole(item: Reader, kind: str) -> bool:
@@ -102,7 +105,7 @@ def _take(item: Reader, kind: str, found: _Document) -> None:
         found.interfaces[one.name] = one
 
 
-def _with_dns(found: _Document) -> list[Interface]:
+def _with_dns(found: _Document) -> tuple[Interface, ...]:
     for name, (item, dns) in found.dns_of.items():
         if name in found.interfaces:
             found.interfaces[name] = found.interfaces[name].replace(dns=dns)
@@ -110,7 +113,7 @@ def _with_dns(found: _Document) -> list[Interface]:
             item.findings.fault(
                 item.place("interface"), f"there is no interface {name!r}", "Name one of this document"
             )
-    return list(found.interfaces.values())
+    return tuple(found.interfaces.values())
 
 
 def interface(item: Reader, kind: str) -> Interface:

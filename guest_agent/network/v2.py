@@ -6,8 +6,6 @@ only netplan understands is noted apart in `Findings`. Source of the rules: gues
 
 from __future__ import annotations
 
-from guest_agent.network import subnets, v1
-from guest_agent.network.members import link_members
 from guest_agent.network.model import (
     BOND,
     BRIDGE,
@@ -27,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from guest_agent.network.model import Route
+    from guest_agent.network.model import Bond, Bridge, Route
 
 KIND_OF_SECTION = {"ethernets": PHYSICAL, "bonds": BOND, "bridges": BRIDGE, "vlans": VLAN}
 
@@ -95,7 +93,12 @@ def parse(document: object, nics: Mapping[str, str], findings: Findings) -> Netw
             findings.refuse_outside_netplan(
                 str(section), "this section is for netplan only", "Take it out, or use netplan"
             )
-    network = Network(2, link_members(found.values(), findings))
+    interfaces = tuple(found.values())
+    if any(one.bond or one.bridge for one in interfaces):
+        from guest_agent.network.members import link_members
+
+        interfaces = link_members(interfaces, findings)
+    network = Network(2, interfaces)
     _note_ports(network, findings)
     return network
 
@@ -133,12 +136,8 @@ def interface(key: str, kind: str, reader: Reader, nics: Mapping[str, str]) -> I
         optional=reader.truth("optional"),
         subnets=_subnets(reader, dns),
         dns=dns if reader.has("nameservers") else None,
-        bond=v1.bond(_renamed(reader, BOND_PARAMETERS), reader.strings("interfaces"))
-        if kind == BOND
-        else None,
-        bridge=v1.bridge(_renamed(reader, BRIDGE_PARAMETERS), reader.strings("interfaces"))
-        if kind == BRIDGE
-        else None,
+        bond=_bond(reader) if kind == BOND else None,
+        bridge=_bridge(reader) if kind == BRIDGE else None,
         vlan=_vlan(reader) if kind == VLAN else None,
         dhcp4_overrides=_overrides(reader.child("dhcp4-overrides")),
         dhcp6_overrides=_overrides(reader.child("dhcp6-overrides")),
@@ -213,6 +212,18 @@ def _rule(reader: Reader) -> Rule:
     return Rule(tuple((key, reader.text(key)) for key in reader.names()))
 
 
+def _bond(reader: Reader) -> Bond:
+    from guest_agent.network import v1
+
+    return v1.bond(_renamed(reader, BOND_PARAMETERS), reader.strings("interfaces"))
+
+
+def _bridge(reader: Reader) -> Bridge:
+    from guest_agent.network import v1
+
+    return v1.bridge(_renamed(reader, BRIDGE_PARAMETERS), reader.strings("interfaces"))
+
+
 def _renamed(reader: Reader, names: Mapping[str, str]) -> Reader:
     """`parameters` by their v1 names; an unknown one is left out with a WARNING."""
     inside = reader.child("parameters")
@@ -238,6 +249,8 @@ def _subnets(reader: Reader, dns: Dns) -> tuple[Subnet, ...]:
             "address": address,
             "gateway": gateways.pop(version, ""),
         }
+        from guest_agent.network import subnets
+
         one = subnets.subnet(Reader(words, f"{reader.path}.addresses[{index}]", reader.findings))
         if one:
             found.append(one.replace(dns=dns) if index == 0 else one)
@@ -280,6 +293,8 @@ def _routes(reader: Reader) -> tuple[Route, ...]:
         target = one.text("to")
         if target == "default" and not one.has("via"):
             target = "0.0.0.0/0"
+        from guest_agent.network import subnets
+
         words = {key: one.get(key) for key in ("metric", "mtu", "table", "on-link")}
         found.append(
             subnets.route(

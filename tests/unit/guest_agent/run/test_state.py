@@ -11,8 +11,7 @@ import pytest
 
 from boot_stages.module import ALWAYS, ONCE, PER_INSTANCE
 from guest_agent import state
-from guest_agent.datasources.source_data import InjectedFile, SourceData
-from guest_agent.source_cache import from_document, to_document
+from guest_agent.datasources.source_data import InjectedFile, SourceData, from_document, to_document
 from tests.unit.guest_agent.run.roots import Root
 
 SCRIPT = "#!/bin/sh\necho once\n"

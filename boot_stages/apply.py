@@ -38,6 +38,15 @@ if TYPE_CHECKING:
         def post(self, url: str, content: bytes, tries: int) -> int:
             """POST of bytes; the status of the answer. Raises OSError with the reason when there is none."""
 
+    class Appends(Protocol):
+        """Where this instance's modules have appended what; the agent keeps it over a power cut."""
+
+        def offset(self, key: str, path: str) -> int | None:
+            """Where the append `key` of an earlier run began in this file; None when there was none."""
+
+        def keep(self, key: str, path: str, offset: int) -> None:
+            """Remember it, durably. Raises OSError."""
+
 
 LOG = logger("apply")
 LOCK_WAIT_S = 30.0
@@ -79,6 +88,9 @@ class Effects:
         self.apply_owners = apply_owners
         self.owners: dict[str, tuple[str, str, str]] = {}
         self.results: list[CommandResult] = []
+        self.appends: Appends | None = None
+        # How many appends the module has asked for so far.
+        self.appended = 0
         self.stage = ""
         self.module = ""
 
@@ -177,9 +189,32 @@ def _append_file(action: actions.AppendFile, effects: Effects) -> None:
     owner = effects.owner_ids(action.owner)
     made: list[str] = []
     content = reveal(action.content)
+    effects.record_owner(action.path, action.owner, action.mode)
+    effects.appended += 1
+    if effects.appends is not None:
+        key, size = f"{effects.module}/{effects.appended}", _size(effects.root, action.path)
+        begun = effects.appends.offset(key, action.path)
+        if begun is not None and begun < size and _holds(effects.root, action.path, begun, content):
+            LOG.info("%s holds what an earlier run of %s appended", action.path, effects.module)
+            return
+        effects.appends.keep(key, action.path, size)
     write_whole(effects.root, action.path, content, action.mode, owner, append=True, made=made)
     _own_new_parents(action, effects, made, owner)
-    effects.record_owner(action.path, action.owner, action.mode)
+
+
+def _size(root: str, path: str) -> int:
+    """Bytes of a regular file; 0 for anything else, which is refused when it is written."""
+    try:
+        found = os.stat(below(root, path))
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+
+
+def _holds(root: str, path: str, offset: int, content: bytes) -> bool:
+    with open(below(root, path), "rb") as file:
+        file.seek(offset)
+        return file.read(len(content)) == content
 
 
 def _feed_device(action: actions.FeedDevice, effects: Effects) -> None:

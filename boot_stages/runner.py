@@ -133,6 +133,7 @@ def run_module(
         journal.end(name, due.frequency)
         return Outcome(name, SUCCESS, due.entry.why_idle())
     effects.results = []
+    effects.appended = 0
     done: list[str] = []
     warnings: list[str] = []
     notes: list[str] = []

@@ -65,7 +65,7 @@ class Step(Value):
         letters = {
             "%d": f"{self.took_s:08.5f}",
             "%D": self.description,
-            "%E": f"{self.start_s - record_start_s:08.5f}",
+            "%E": f"{max(self.start_s - record_start_s, 0.0):08.5f}",
             "%e": "finish",
             "%I": f"{' ' * max(depth - 1, 0)}|`->",
             "%l": self.level,
@@ -73,7 +73,7 @@ class Step(Value):
             "%o": ORIGIN,
             "%r": self.result,
             "%t": f"{self.end_s:.3f}",
-            "%T": f"{self.end_s - record_start_s:08.5f}",
+            "%T": f"{max(self.end_s - record_start_s, 0.0):08.5f}",
         }
         return re.sub(r"%[dDEeIlnortT]", lambda match: letters[match.group()], line_format)
 

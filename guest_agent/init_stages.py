@@ -393,4 +393,4 @@ def _check_schema(consumed: Mapping[str, Consumption]) -> None:
     from guest_agent import schema_check
 
     for each in consumed.values():
-        schema_check.at_boot(dict(each.config.value))
+        schema_check.at_boot(each.config)

@@ -155,7 +155,10 @@ class Machine:
     def write(self, path: str, content: bytes | str, mode: int = 0o644) -> None:
         """Write a file whole, with its final mode from the first byte. Raises OSError, StageError."""
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
-        write_whole(self.root, path, data, mode)
+        try:
+            write_whole(self.root, path, data, mode)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from error  # a full disk says no name
         self.owners[path] = ("root", "root", f"{mode:04o}")
 
     def make_directory(self, path: str, mode: int = 0o755) -> None:

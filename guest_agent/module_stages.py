@@ -8,7 +8,7 @@ from boot_stages import runner
 from boot_stages.log import logger
 from boot_stages.stages import DEFAULT_MODULES, STAGES
 from guest_agent.report import Tails, told_of
-from guest_agent.state import CHANGES
+from guest_agent.state import CHANGES, Appends
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def run(boot: Boot, key: str, items: Sequence[object] | None = None) -> list[str
         listed = boot.config.get(stage.module_list)
         items = listed if isinstance(listed, list) else DEFAULT_MODULES[stage.module_list]
     effects = boot.machine.effects()
+    effects.appends = Appends(boot.machine, boot.instance_directory)
     journal = boot.state.journal(
         source.instance_id, rerun_interrupted=boot.config.get("rerun_interrupted") is True
     )

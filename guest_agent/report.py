@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 
+from boot_stages.errors import StageError
 from boot_stages.log import logger
 from boot_stages.runner import FAILED, SKIPPED, SUCCESS, WARNED
 from boot_stages.stages import STAGES
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from boot_stages.registry import Unread
     from boot_stages.runner import Outcome
     from guest_agent.machine import Machine
+    from guest_agent.state import Place
 
     class Listener(Protocol):
         """Somebody who wants to hear of events."""
@@ -59,6 +61,12 @@ class Event(Value):
     summary: str = ""
 
 
+def places(machine: Machine) -> tuple[str, str]:
+    """Where status.json and result.json of this boot are: below /run, or where they are kept."""
+    at = (RUN_STATUS, RUN_RESULT) if machine.exists(RUN_STATUS.path) else (DATA_STATUS, DATA_RESULT)
+    return at[0].path, at[1].path
+
+
 class Status:
     """status.json: what each stage did, written before and after it; result.json at the end of the last."""
 
@@ -72,7 +80,7 @@ class Status:
         for stage in STAGES:
             fresh[stage.key] = {"errors": [], "recoverable_errors": {}, "start": None, "finished": None}
         try:
-            found = json.loads(self._machine.read_text(DATA_STATUS.path) or "")["v1"]
+            found = json.loads(self._machine.read_text(places(self._machine)[0]) or "")["v1"]
             for stage in STAGES:
                 fresh[stage.key].update(found[stage.key])
             fresh["datasource"] = found["datasource"]
@@ -83,7 +91,10 @@ class Status:
     def forget(self) -> None:
         """A new boot begins: what the last one said is removed."""
         for place in (DATA_STATUS, DATA_RESULT, RUN_STATUS, RUN_RESULT):
-            self._machine.remove(place.path)
+            try:
+                self._machine.remove(place.path)
+            except OSError as error:
+                LOG.debug("%s is not removed: %s", place.path, error)
         self.v1 = self._load()
 
     def begin(self, key: str, uptime_s: float) -> None:
@@ -116,12 +127,25 @@ class Status:
     def finish(self) -> None:
         """The last stage has ended: result.json, whose existence means `finished`."""
         document = {"v1": {"datasource": self.v1["datasource"], "errors": self.all_errors()}}
-        self._machine.write(DATA_RESULT.path, to_json(document))
-        self._machine.link(RUN_RESULT.path, f"../..{DATA_RESULT.path}")
+        self._publish(DATA_RESULT, RUN_RESULT, to_json(document))
 
     def _write(self) -> None:
-        self._machine.write(DATA_STATUS.path, to_json({"v1": self.v1}))
-        self._machine.link(RUN_STATUS.path, f"../..{DATA_STATUS.path}")
+        self._publish(DATA_STATUS, RUN_STATUS, to_json({"v1": self.v1}))
+
+    def _publish(self, kept: Place, shown: Place, text: str) -> None:
+        """Keep a file on the disk with a link to it below /run; one that cannot be written must not end the
+        boot nor hide how it went, so then the file itself is below /run (GA-S10).
+        """
+        try:
+            self._machine.write(kept.path, text)
+            self._machine.link(shown.path, f"../..{kept.path}")
+        except (OSError, StageError) as error:
+            LOG.warning("%s is below /run only, until the next boot: %s", kept.path, error)
+            try:
+                self._machine.remove(shown.path)
+                self._machine.write(shown.path, text)
+            except (OSError, StageError) as again:
+                LOG.warning("%s cannot be written either: %s", shown.path, again)
 
     def all_errors(self) -> list[str]:
         """The errors of all stages, in the order of the stages."""

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from guest_agent.merge import Merged
+
 LOG = logger("schema")
 
 BOOT_WARNING = (
@@ -22,12 +24,15 @@ BOOT_WARNING = (
 BOOT_DEPRECATED = "Deprecated cloud-config provided: {list}"
 
 
-def at_boot(config: dict[object, object]) -> None:
-    """One warning for everything the schema does not allow; nothing is dropped because of it."""
+def at_boot(merged: Merged) -> None:
+    """One warning for everything the schema does not allow, and in the log each fault with its place, before
+    any module runs (GA-P12); nothing is dropped because of it.
+    """
+    config = dict(merged.value)
     schema = schema_for(config)
     faults = faults_of(config, schema)
     for path, what in faults:
-        LOG.debug("schema: %s: %s", path, _without_values(what))
+        LOG.info("%s%s: %s", _place(merged, path), path, _without_values(what))
     if faults:
         LOG.warning("%s", BOOT_WARNING.format(kind="cloud-config"))
     old = deprecations_of(config, schema)
@@ -43,6 +48,12 @@ def network_at_boot(document: Mapping[str, object]) -> None:
     if faults_of_network(document):
         kind = f"network-config-v{document.get('version')}"
         LOG.warning("%s", BOOT_WARNING.format(kind=kind))
+
+
+def _place(merged: Merged, path: str) -> str:
+    """`user-data part-001:7: `, as far as it is known who said it."""
+    steps = tuple(int(step) if step.isdigit() else step for step in path.split("."))
+    return next((f"{one.layer}:{one.line}: " for one in merged.where(steps) if one.line), "")
 
 
 def _without_values(what: str) -> str:

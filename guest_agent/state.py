@@ -62,6 +62,7 @@ NETWORK_CONFIG = Place("network-config.json", 0o600)
 BOOT_FINISHED = Place("boot-finished")
 MANUAL_CLEAN = Place("manual-clean")
 CHANGES = Place("changes.jsonl", 0o600)
+APPENDS = Place("appends.json", 0o600)
 KNOWN_DOCUMENTS = Place("known-documents.json", 0o600)
 # scripts/vendor, boothooks and warnings come into being with their first file.
 INSTANCE_DIRECTORIES = ("handlers", "scripts", "sem")
@@ -259,6 +260,36 @@ class NewerState(Exception):
             f"{path} was written by a newer agent (error=state-newer)."
             " Install that version again, or run: cloud-init clean"
         )
+
+
+class Appends:
+    """Where `append: true` began to write, by module and number, so that a run which is repeated after a
+    power cut does not append twice (GA-W07). A memory that cannot be read counts as empty.
+    """
+
+    def __init__(self, machine: Machine, directory: str) -> None:
+        self._machine = machine
+        self._path = f"{directory}/{APPENDS.path}"
+
+    def offset(self, key: str, path: str) -> int | None:
+        """Where that append began in this file; None when it was never begun."""
+        kept = self._kept().get(key)
+        if isinstance(kept, list) and len(kept) == 2 and kept[0] == path and type(kept[1]) is int:
+            return max(0, kept[1])
+        return None
+
+    def keep(self, key: str, path: str, offset: int) -> None:
+        """Remember it before the first byte is written."""
+        self._machine.write(self._path, to_json({**self._kept(), key: [path, offset]}), APPENDS.mode)
+
+    def _kept(self) -> dict[str, Any]:
+        import json
+
+        try:
+            found = json.loads(self._machine.read_bytes(self._path) or b"{}")
+        except (ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 class Journal:

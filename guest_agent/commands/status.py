@@ -12,8 +12,7 @@ import time
 from boot_stages.commands import Command
 from boot_stages.stages import STAGES
 from boot_stages.value import Value
-from guest_agent.report import DEGRADED, DONE, ERROR
-from guest_agent.state import DATA_RESULT, DATA_STATUS
+from guest_agent.report import DEGRADED, DONE, ERROR, places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,7 +192,7 @@ def details_of(machine: Machine) -> Details:
 
 def _load_v1(machine: Machine) -> dict[str, Any]:
     try:
-        found = json.loads(machine.read_text(DATA_STATUS.path) or "{}")["v1"]
+        found = json.loads(machine.read_text(places(machine)[0]) or "{}")["v1"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     return dict(found) if isinstance(found, dict) else {}
@@ -202,7 +201,8 @@ def _load_v1(machine: Machine) -> dict[str, Any]:
 def _running(machine: Machine, boot: BootStatus, latest: float) -> str:
     if boot.is_disabled:
         return "disabled"
-    if machine.exists(DATA_STATUS.path) and not machine.exists(DATA_RESULT.path):
+    status, result = places(machine)
+    if machine.exists(status) and not machine.exists(result):
         return "running"
     return "done" if latest > 0 else "not started"
 

@@ -1,7 +1,8 @@
 """A power cut at any point of a boot, then the next boot: it goes on, and nothing runs twice.
 
 The agent is killed by strace at its n-th call of one kind, n from 1 until a run ends untouched. Checked after
-the boot that follows: faults-and-threats section 8, I1 to I5 and I9. `POWER_CUT_STEP=1` tries every point.
+the boot that follows: faults-and-threats section 8, I1 to I5 and I9; GA-W07. `POWER_CUT_STEP=1` tries every
+point.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ USER_DATA = """\
 #cloud-config
 hostname: web1
 users: [default, {name: alice}]
-write_files: [{path: /etc/motd, content: hello}, {path: /opt/late, content: x, defer: true}]
+write_files:
+- {path: /etc/motd, content: hello}
+- {path: /etc/issue, content: "once;", append: true}
+- {path: /opt/late, content: x, defer: true}
 runcmd: [echo once]
 """
 # What changes the disk; each kind is cut at each of its calls in turn.

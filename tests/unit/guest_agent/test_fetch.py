@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import shutil
+import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,6 +31,20 @@ from tests.unit.guest_agent.fault_server import (
     status,
 )
 
+CERTIFICATE_OF_NOBODY = [
+    "openssl",
+    "req",
+    "-x509",
+    "-newkey",
+    "ec",
+    "-pkeyopt",
+    "ec_paramgen_curve:P-256",
+    "-nodes",
+    "-days",
+    "1",
+    "-subj",
+    "/CN=localhost",
+]
 QUICK = Policy(timeout_s=0.3, tries=3, deadline_s=5.0)
 
 
@@ -297,3 +317,29 @@ def test_a_broken_http_map_is_refused(tmp_path: Path) -> None:
     (tmp_path / "map.yaml").write_text("[")
     with pytest.raises(FetchFailed, match="not usable as --http map"):
         HttpMap.read("map.yaml", str(tmp_path))
+
+
+def test_ga_s09_a_certificate_that_is_refused_says_what_the_clock_is(tmp_path: Path) -> None:
+    """A guest whose clock stands at 1970 refuses every certificate; its error must show why."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    argv = [*CERTIFICATE_OF_NOBODY, "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
+        listening.settimeout(60)
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                context.wrap_socket(connection, server_side=True).close()
+
+        pool.submit(serve)
+        policy = Policy(timeout_s=20.0, tries=1, deadline_s=30.0)
+        with pytest.raises(FetchFailed) as refused:
+            web().body(f"https://127.0.0.1:{listening.getsockname()[1]}/", policy)
+    today = {time.strftime("%Y-%m-%d", time.gmtime(time.time() - ago)) for ago in (0, 60)}
+    assert "certificate" in str(refused.value)
+    assert any(f"(the clock says {day})" in str(refused.value) for day in today)

@@ -4,7 +4,7 @@ Importing PyYAML costs a first boot a fifth of its CPU time, and nearly every do
 block maps and lists, words, numbers, quoted texts, literal blocks, flow lists of one line. This reads those,
 each to what PyYAML makes of it, and refuses the rest by answering None: the caller then asks PyYAML. Being
 wrong is not allowed, refusing is. `tests/unit/guest_agent/test_plain_yaml.py` holds both sides against
-PyYAML. See docs/decisions/0116-plain-yaml.md.
+PyYAML. See docs/decisions/0121-plain-yaml.md.
 """
 
 from __future__ import annotations

@@ -13,8 +13,21 @@ from dataclasses import dataclass
 from spawner.compute.driver import Bus
 from spawner.errors import InvalidSpec
 
-DISK_BUSES = {"virtio": Bus.VIRTIO, "scsi": Bus.SCSI, "nvme": Bus.NVME}
-CDROM_BUSES = {"virtio": Bus.VIRTIO, "scsi": Bus.SCSI_CD}
+DISK_BUSES = {
+    "virtio": Bus.VIRTIO,
+    "scsi": Bus.SCSI,
+    "nvme": Bus.NVME,
+    "sata": Bus.SATA,
+    "ide": Bus.IDE,
+    "usb": Bus.USB,
+}
+CDROM_BUSES = {
+    "virtio": Bus.VIRTIO,
+    "scsi": Bus.SCSI_CD,
+    "sata": Bus.SATA_CD,
+    "ide": Bus.IDE_CD,
+    "usb": Bus.USB,
+}
 NIC_MODELS = {"virtio": "virtio-net-pci", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
 
 # Property -> the values that can be had; the first stands for a property that is not there.
@@ -22,8 +35,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "hw_disk_bus": tuple(DISK_BUSES),
     "hw_cdrom_bus": tuple(CDROM_BUSES),
     "hw_vif_model": tuple(NIC_MODELS),
-    "hw_firmware_type": ("bios",),
-    "hw_machine_type": ("pc",),
+    "hw_firmware_type": ("bios", "uefi"),
+    "hw_machine_type": ("pc", "q35"),
     "hw_architecture": ("x86_64",),
     "img_config_drive": ("optional", "mandatory"),
 }
@@ -37,6 +50,8 @@ class Hardware:
     cdrom_bus: Bus
     nic_model: str
     config_drive: bool
+    machine: str = "pc"
+    uefi: bool = False
 
 
 def read(properties: Mapping[str, str]) -> Hardware:
@@ -54,9 +69,28 @@ def read(properties: Mapping[str, str]) -> Hardware:
     drive_bus = (
         CDROM_BUSES[asked["hw_cdrom_bus"]] if "hw_cdrom_bus" in properties else _DRIVE_BESIDE[disk_bus]
     )
+    machine = asked["hw_machine_type"]
+    if machine != "pc" and {disk_bus, drive_bus} & {Bus.IDE, Bus.IDE_CD}:
+        raise InvalidSpec(
+            "image property hw_machine_type",
+            f"{machine} has no IDE, which hw_disk_bus or hw_cdrom_bus asks for",
+            "Use sata there, or the machine pc",
+        )
     return Hardware(
-        disk_bus, drive_bus, NIC_MODELS[asked["hw_vif_model"]], asked["img_config_drive"] == "mandatory"
+        disk_bus=disk_bus,
+        cdrom_bus=drive_bus,
+        nic_model=NIC_MODELS[asked["hw_vif_model"]],
+        config_drive=asked["img_config_drive"] == "mandatory",
+        machine=machine,
+        uefi=asked["hw_firmware_type"] == "uefi",
     )
 
 
-_DRIVE_BESIDE = {Bus.VIRTIO: Bus.VIRTIO, Bus.NVME: Bus.NVME, Bus.SCSI: Bus.SCSI_CD}
+_DRIVE_BESIDE = {
+    Bus.VIRTIO: Bus.VIRTIO,
+    Bus.NVME: Bus.NVME,
+    Bus.SCSI: Bus.SCSI_CD,
+    Bus.SATA: Bus.SATA_CD,
+    Bus.IDE: Bus.IDE_CD,
+    Bus.USB: Bus.USB,
+}

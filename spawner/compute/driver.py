@@ -24,12 +24,20 @@ GUEST_DEADLINE_S = 900.0
 
 
 class Bus(Enum):
-    """Where a disk is plugged in. NVMe is built into Debian's cloud kernel but cannot be migrated."""
+    """Where a disk is plugged in. NVMe is built into Debian's cloud kernel but cannot be migrated.
+
+    Each but IDE brings its own controller; IDE's two are part of the machine `pc`.
+    """
 
     VIRTIO = "virtio"
     NVME = "nvme"
     SCSI = "scsi"
     SCSI_CD = "scsi-cd"
+    SATA = "sata"
+    SATA_CD = "sata-cd"
+    IDE = "ide"
+    IDE_CD = "ide-cd"
+    USB = "usb"
 
 
 class Format(Enum):
@@ -95,6 +103,14 @@ class Nic:
         )
 
 
+@dataclass(frozen=True)
+class Firmware:
+    """UEFI in two flash chips: its code, and the guest's own variables. Without one a guest has a BIOS."""
+
+    code: Disk
+    variables: Disk
+
+
 MACHINES = ("pc", "q35")
 NIC_MODELS = ("virtio-net-pci", "e1000", "e1000e", "rtl8139")
 
@@ -130,6 +146,12 @@ class VmSpec:
     agent_channel: bool = True
     deadline_s: float = GUEST_DEADLINE_S
     reboots: bool = False
+    firmware: Firmware | None = None
+
+    @property
+    def images(self) -> tuple[Disk, ...]:
+        """Every file that is read or written as an image: the disks, then the flash chips."""
+        return (*self.disks, self.firmware.code, self.firmware.variables) if self.firmware else self.disks
 
     def __post_init__(self) -> None:
         _require(
@@ -142,6 +164,10 @@ class VmSpec:
             f"{self.machine!r} is not known",
             f"Use {' or '.join(MACHINES)}",
         )
+        _require(
+            self.machine == "pc" or not any(disk.bus in {Bus.IDE, Bus.IDE_CD} for disk in self.disks),
+            "disk.bus", f"{self.machine} has no IDE", "Use sata, or the machine pc",
+        )  # fmt: skip
         _require(
             bool(self.kernel or self.disks), "kernel", "there is neither kernel nor disk", "Give one of them"
         )

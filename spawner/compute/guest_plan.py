@@ -24,6 +24,7 @@ from instance_metadata import documents
 from instance_metadata.errors import InvalidInstance
 from instance_metadata.instance import Instance
 from spawner import devices, image_fit, image_properties, networks
+from spawner.compute import firmware
 from spawner.compute.driver import Bus, Disk, Format, Nic, VmSpec
 from spawner.devices import Devices, NicDevice, VolumeDevice
 from spawner.errors import InvalidSpec, NotFound, QemuFailed
@@ -207,6 +208,8 @@ class GuestFiles:
             cmdline=properties.get("os_command_line", "console=ttyS0") if kernel else "",
             memory_mib=server.flavor.ram_mib,
             vcpus=server.flavor.vcpus,
+            machine=hardware.machine,
+            firmware=firmware.uefi(self.home(server.id)) if hardware.uefi else None,
             disks=tuple(disks),
             nics=tuple(card(nic, hardware.nic_model) for nic in plan.devices.nics),
             deadline_s=NO_DEADLINE_S,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,17 +12,21 @@ from pathlib import Path
 import pytest
 
 from guestling.main import main
-from image_harness import added, images, store
+from image_harness import added, boot, images, store
 from image_harness.bootable import disk
 from image_harness.guest_mark import Wanted
 from image_harness.one_guest import one
 from image_harness.progress import Source
+from spawner.compute import firmware
+from spawner.compute.driver import Bus, Disk, Format, Reason, VmSpec
+from spawner.compute.qemu.run_directory import RunDirectory
+from spawner.compute.qemu.vm import Vm
 from tests.boot import image_roots
+from tests.boot.compute_guest import UUID_1
 
 pytestmark = [pytest.mark.boot, pytest.mark.slow, pytest.mark.timeout(900)]
 
 USER_DATA = b"#cloud-config\nusers: [default, {name: alice, groups: [adm]}]\n"
-OVMF = Path("/usr/share/ovmf/OVMF.fd")
 MIB = 1 << 20
 
 
@@ -40,12 +45,12 @@ def tiny_disk(tiny: store.Image, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
-def _console(image: Path, *firmware: str) -> str:
+def _console(image: Path) -> str:
     """What a guest says until it powers off, started by nothing but its firmware."""
     argv = [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-nic", "none", "-machine", "q35,accel=tcg", "-cpu", "max", "-m", "512",
-        "-serial", "stdio", *firmware,
+        "-serial", "stdio",
         "-drive", f"if=none,id=disk,file={image},format=qcow2,snapshot=on",
         "-device", "virtio-blk-pci,drive=disk",
     ]  # fmt: skip
@@ -59,12 +64,36 @@ def test_bios_starts_it(tiny_disk: Path) -> None:
     assert "reboot: Power down" in console
 
 
-def test_uefi_starts_it(tiny_disk: Path) -> None:
-    if not OVMF.exists():
-        pytest.skip(f"{OVMF} is not there; ./dev test installs ovmf")
-    console = _console(tiny_disk, "-bios", str(OVMF))
-    assert "finished at" in console, console[-2000:]
-    assert "reboot: Power down" in console
+@pytest.mark.parametrize(
+    ("machine", "bus", "with_uefi"),
+    [("pc", Bus.USB, False), ("q35", Bus.SATA, True)],
+    ids=["pc-usb-bios", "q35-sata-uefi"],
+)
+async def test_a_guest_starts_from_the_hardware_that_its_image_asks_for(
+    tiny_disk: Path, host: boot.Host, tmp_path: Path, machine: str, bus: Bus, with_uefi: bool
+) -> None:
+    if with_uefi and not any(code.is_file() for code, _fresh in firmware.PLACES):
+        pytest.skip("no UEFI firmware; ./dev test installs ovmf")
+    own = tmp_path / "own.qcow2"
+    options = ["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(tiny_disk), str(own)]
+    await asyncio.to_thread(subprocess.run, ["qemu-img", *options], check=True)
+    guest = VmSpec(
+        "firmware", UUID_1, memory_mib=512, machine=machine, deadline_s=600.0,
+        disks=(Disk(own, Format.QCOW2, bus, backing=Disk(tiny_disk, Format.QCOW2), slot=4),),
+        firmware=firmware.uefi(tmp_path) if with_uefi else None,
+    )  # fmt: skip
+    run = RunDirectory.create()
+    try:
+        async with Vm(guest, run, host.accelerator) as vm:
+            ending = await vm.wait()
+            console = vm.console_output().decode(errors="replace")
+    finally:
+        run.remove()
+    assert "finished at" in console, (ending, console[-2000:])
+    assert ending.reason is Reason.POWERED_OFF
+    if with_uefi:
+        fresh = next(fresh for code, fresh in firmware.PLACES if code.is_file())
+        assert (tmp_path / firmware.VARIABLES).read_bytes() != fresh.read_bytes()
 
 
 def test_the_same_image_gives_the_same_disk(tiny: store.Image, tiny_disk: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import pytest
 from image_harness import boot, store
 from image_harness.debian_disk import recipe
 from image_harness.tiny.build import CMDLINE
-from spawner.compute.driver import Disk, Ending, Format, Nic, Reason, Smbios
+from spawner.compute.driver import Bus, Disk, Ending, Format, Nic, Reason, Smbios
 from spawner.compute.qemu.run_directory import RunDirectory, sweep
 from spawner.compute.qemu.vm import Vm
 from spawner.network import choose
@@ -439,3 +439,29 @@ async def test_a_server_whose_kernel_found_no_root_is_started_again(
             await asyncio.wait_for(twice.wait(), 100)
     finally:
         run.remove()
+
+
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+async def test_qemu_has_every_bus_of_ours(
+    tiny: store.Image, host: boot.Host, tmp_path: Path, machine: str
+) -> None:
+    """One disk on each at once; QEMU itself says what is plugged in."""
+    buses = [bus for bus in Bus if machine == "pc" or bus not in {Bus.IDE, Bus.IDE_CD}]
+    paths = [tmp_path / bus.value for bus in buses]
+    for path in paths:
+        path.write_bytes(bytes(1 << 20))
+    disks = tuple(
+        Disk(path, bus=bus, read_only=bus.value.endswith("-cd"), serial=bus.value)
+        for path, bus in zip(paths, buses, strict=True)
+    )
+    # IDE has room for four, by their places.
+    disks = tuple(sorted(disks, key=lambda disk: disk.bus not in {Bus.IDE, Bus.IDE_CD}))
+    guest = replace(spec(tiny, Path("/initrd"), disks=disks, machine=machine), initrd=None)
+    run = RunDirectory.create()
+    try:
+        async with Vm(guest, run, host.accelerator) as vm:
+            blocks = await vm.execute("query-block")
+    finally:
+        run.remove()
+    assert isinstance(blocks, list)
+    assert len([block for block in blocks if "disk-" in block["qdev"]]) == len(buses)

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from spawner.compute.agent_events import PORT_NAME
 from spawner.compute.driver import Bus, Disk, VmSpec
 from spawner.compute.qemu.argv import nic_device
+from spawner.errors import InvalidSpec
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 OUR_NAMESPACE = "urn:guestling:server:1"
@@ -53,7 +54,8 @@ class DomainWiring:
 
 
 def domain_xml(spec: VmSpec, wiring: DomainWiring) -> str:
-    """The whole domain."""
+    """The whole domain. Raises InvalidSpec for a machine that only the driver qemu builds."""
+    _require_possible(spec)
     root = _element("domain", {"type": wiring.virt_type})
     root.extend(
         (
@@ -73,6 +75,17 @@ def domain_xml(spec: VmSpec, wiring: DomainWiring) -> str:
     )
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _require_possible(spec: VmSpec) -> None:
+    buses = sorted({disk.bus.value for disk in spec.disks if disk.bus not in _PLUGS})
+    found = (
+        f"disks on {', '.join(buses)}" if buses else "",
+        "the machine q35" if spec.machine != "pc" else "",
+        "UEFI" if spec.firmware else "",
+    )
+    if wrong := " and ".join(filter(None, found)):
+        raise InvalidSpec("machine", f"libvirt's guests have no {wrong} yet", "Use the driver qemu for it")
 
 
 def ownership(wiring: DomainWiring) -> Element:

@@ -8,7 +8,7 @@ its commas doubled.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from spawner.compute.qemu.option import option
 
 LOCK_SET = 1000
 """The descriptor set of the run directory's lock: beyond those of disks."""
+FLASH = ("firmware-code", "firmware-variables")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def qemu_argv(spec: VmSpec, wiring: Wiring, binary: str) -> list[str]:
         *kernel(spec),
         *whereabouts(wiring),
         *images(wiring),
+        *firmware(spec, wiring),
         *(part for index, disk in enumerate(spec.disks) for part in disk_device(index, disk, wiring)),
         *(
             part
@@ -66,11 +68,12 @@ def qemu_argv(spec: VmSpec, wiring: Wiring, binary: str) -> list[str]:
 
 def machine(spec: VmSpec, wiring: Wiring) -> list[str]:
     """Board, processor, memory; nothing that QEMU or its user's configuration would add by itself."""
+    flash = {"pflash0": FLASH[0], "pflash1": FLASH[1]} if spec.firmware else {}
     return [
         *("-name", option(spec.name, process=f"guestling-{spec.name}"[:15])),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *(() if spec.reboots else ("-no-reboot",)),
-        *("-machine", option(spec.machine, accel=wiring.accelerator, vmport=False)),
+        *("-machine", option(spec.machine, accel=wiring.accelerator, vmport=False, **flash)),
         *("-cpu", spec.cpu),
         *("-smp", str(spec.vcpus)),
         *("-m", f"{spec.memory_mib}M"),
@@ -134,6 +137,16 @@ def images(wiring: Wiring) -> list[str]:
         for number, fd in enumerate(wiring.images.values())
         for part in ("-add-fd", option(f"fd={fd}", set=number))
     ]
+
+
+def firmware(spec: VmSpec, wiring: Wiring) -> list[str]:
+    """The two flash chips of UEFI, which `machine` puts in their sockets; nothing for the machine's BIOS."""
+    if spec.firmware is None:
+        return []
+    fdsets = {path: number for number, path in enumerate(wiring.images)}
+    chips = zip(FLASH, (spec.firmware.code, spec.firmware.variables), strict=True)
+    nodes = ({"node-name": name, **disk_node(chip, fdsets, read_only=chip.read_only)} for name, chip in chips)
+    return [part for node in nodes for part in ("-blockdev", json.dumps(node))]
 
 
 def disk_device(index: int, disk: Disk, wiring: Wiring) -> list[str]:
@@ -213,11 +226,60 @@ def _scsi_disk(index: int, node: str, disk: Disk) -> list[Plug]:
     return [controller, {**drive, "driver": "scsi-hd", "werror": None if disk.read_only else "stop"}]
 
 
+def _sata(kind: str) -> Callable[[int, str, Disk], list[Plug]]:
+    def plugs(index: int, node: str, disk: Disk) -> list[Plug]:
+        bus = f"sata{index}"
+        controller: Plug = {"driver": "ahci", "id": bus, "addr": _slot(disk.slot)}
+        return [controller, _ata_drive(kind, f"{bus}.0", index, node, disk)]
+
+    return plugs
+
+
+def _ide(kind: str) -> Callable[[int, str, Disk], list[Plug]]:
+    def plugs(index: int, node: str, disk: Disk) -> list[Plug]:
+        # Two channels with two drives each are part of the machine.
+        return [{**_ata_drive(kind, f"ide.{index // 2}", index, node, disk), "unit": index % 2}]
+
+    return plugs
+
+
+def _ata_drive(kind: str, bus: str, index: int, node: str, disk: Disk) -> Plug:
+    return {
+        "driver": f"ide-{kind}",
+        "id": _disk_id(index, disk),
+        "bus": bus,
+        "drive": node,
+        # ATA has room for 20 characters.
+        "serial": disk.serial[:20] or None,
+        "werror": None if disk.read_only else "stop",
+    }
+
+
+def _usb_disk(index: int, node: str, disk: Disk) -> list[Plug]:
+    bus = f"usb{index}"
+    return [
+        {"driver": "qemu-xhci", "id": bus, "addr": _slot(disk.slot)},
+        {
+            "driver": "usb-storage",
+            "id": _disk_id(index, disk),
+            "bus": f"{bus}.0",
+            "drive": node,
+            "serial": disk.serial or None,
+            "werror": None if disk.read_only else "stop",
+        },
+    ]
+
+
 _PLUGS = {
     Bus.VIRTIO: _virtio_disk,
     Bus.NVME: _nvme_disk,
     Bus.SCSI: _scsi_disk,
     Bus.SCSI_CD: _scsi_cd,
+    Bus.SATA: _sata("hd"),
+    Bus.SATA_CD: _sata("cd"),
+    Bus.IDE: _ide("hd"),
+    Bus.IDE_CD: _ide("cd"),
+    Bus.USB: _usb_disk,
 }
 
 

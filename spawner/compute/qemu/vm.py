@@ -307,7 +307,7 @@ class Vm:
                 qmp_fd=handed.number_of(self._listen("qmp", ours)),
                 console_fd=handed.number_of(self._listen("console", ours)),
                 agent_fd=handed.number_of(self._listen("agent", ours)) if spec.agent_channel else None,
-                images={disk.path: handed.number_of(open_image(disk, ours)) for disk in layers(spec.disks)},
+                images={disk.path: handed.number_of(open_image(disk, ours)) for disk in layers(spec.images)},
                 netdevs=tuple(_netdev(each, handed) for each in self._network if each.netdev),
                 spawns=any(attachment.spawns for attachment in self._network),
                 incoming_fd=handed.number_of(open_state(self._incoming, ours)) if self._incoming else None,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner.compute.driver import Bus, Disk, Format, Nic, Smbios, VmSpec
+from spawner.compute.driver import Bus, Disk, Firmware, Format, Nic, Smbios, VmSpec
 from spawner.compute.qemu.argv import Wiring, qemu_argv
 from spawner.compute.qemu.option import escaped, option
 from spawner.errors import InvalidSpec
@@ -127,6 +127,11 @@ def test_sp_10_a_qcow2_without_a_named_base_gets_none() -> None:
         (Bus.NVME, ["nvme,id=disk-0,drive=disk0,serial=seed"]),
         (Bus.SCSI, ["virtio-scsi-pci,id=scsi0", "scsi-hd,id=disk-0,bus=scsi0.0,drive=disk0,serial=seed"]),
         (Bus.SCSI_CD, ["virtio-scsi-pci,id=scsi0", "scsi-cd,id=disk-0,bus=scsi0.0,drive=disk0,serial=seed"]),
+        (Bus.SATA, ["ahci,id=sata0", "ide-hd,id=disk-0,bus=sata0.0,drive=disk0,serial=seed"]),
+        (Bus.SATA_CD, ["ahci,id=sata0", "ide-cd,id=disk-0,bus=sata0.0,drive=disk0,serial=seed"]),
+        (Bus.IDE, ["ide-hd,id=disk-0,bus=ide.0,drive=disk0,serial=seed,unit=0"]),
+        (Bus.IDE_CD, ["ide-cd,id=disk-0,bus=ide.0,drive=disk0,serial=seed,unit=0"]),
+        (Bus.USB, ["qemu-xhci,id=usb0", "usb-storage,id=disk-0,bus=usb0.0,drive=disk0,serial=seed"]),
     ],
 )
 def test_a_disk_is_plugged_into_its_bus(bus: Bus, devices: list[str]) -> None:
@@ -134,7 +139,9 @@ def test_a_disk_is_plugged_into_its_bus(bus: Bus, devices: list[str]) -> None:
     wiring = Wiring("tcg", qmp_fd=1, console_fd=2, images={disk.path: 20})
     argv = qemu_argv(spec(disks=(disk,)), wiring, "qemu")
     assert [
-        device for device in values_of("-device", argv) if "disk" in device or "scsi" in device
+        device
+        for device in values_of("-device", argv)
+        if not device.startswith("virtio-") or "scsi" in device or "disk" in device
     ] == devices
 
 
@@ -231,3 +238,33 @@ def test_sp_12_a_device_that_cannot_be_made_is_refused(make: Callable[[], object
     with pytest.raises(InvalidSpec) as caught:
         make()
     assert str(caught.value) == message
+
+
+def test_four_disks_share_the_two_channels_of_ide() -> None:
+    disks = tuple(Disk(Path(f"/d{number}"), bus=Bus.IDE) for number in range(4))
+    images = {disk.path: 20 + number for number, disk in enumerate(disks)}
+    argv = qemu_argv(spec(disks=disks), Wiring("tcg", qmp_fd=1, console_fd=2, images=images), "qemu")
+    drives = [read_option(value) for value in values_of("-device", argv) if value.startswith("ide-hd")]
+    assert [(drive["bus"], drive["unit"]) for drive in drives] == [
+        ("ide.0", "0"), ("ide.0", "1"), ("ide.1", "0"), ("ide.1", "1"),
+    ]  # fmt: skip
+    assert {drive["werror"] for drive in drives} == {"stop"}
+
+
+def test_q35_has_no_ide() -> None:
+    with pytest.raises(InvalidSpec, match="q35 has no IDE"):
+        spec(machine="q35", disks=(Disk(Path("/d"), bus=Bus.IDE),))
+
+
+def test_uefi_is_two_chips_of_which_only_the_variables_are_written() -> None:
+    firmware = Firmware(Disk(Path("/code"), read_only=True), Disk(Path("/variables")))
+    guest = spec(firmware=firmware, machine="q35")
+    images = {disk.path: 20 + number for number, disk in enumerate(guest.images)}
+    argv = qemu_argv(guest, Wiring("tcg", qmp_fd=1, console_fd=2, images=images), "qemu")
+    (machine,) = map(read_option, values_of("-machine", argv))
+    assert (machine["pflash0"], machine["pflash1"]) == ("firmware-code", "firmware-variables")
+    nodes = {node["node-name"]: node for node in map(json.loads, values_of("-blockdev", argv))}
+    assert [nodes[name]["read-only"] for name in ("firmware-code", "firmware-variables")] == [True, False]
+    assert [nodes[name]["file"]["filename"] for name in ("firmware-code", "firmware-variables")] == [
+        "/dev/fdset/0", "/dev/fdset/1",
+    ]  # fmt: skip

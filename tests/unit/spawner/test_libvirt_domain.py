@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spawner.compute.driver import Bus, Disk, Format, Nic, Smbios, VmSpec
+from spawner.compute.driver import Bus, Disk, Firmware, Format, Nic, Smbios, VmSpec
 from spawner.compute.libvirt import domain
 from spawner.compute.libvirt.domain import DomainWiring, domain_xml, read_back
+from spawner.errors import InvalidSpec
 
 GOLDEN = Path(__file__).resolve().parents[3] / "fixtures" / "libvirt"
 UUID_1 = UUID("11111111-2222-4333-8444-555555555555")
@@ -163,3 +165,16 @@ ELSEWHERE_WITHOUT_NICS: Any = DomainWiring(**{**vars(ELSEWHERE), "netdevs": ()})
 def test_the_user_of_qemu_is_what_the_daemon_says(models: str, label: str | None) -> None:
     capabilities = f"<capabilities><host>{models}</host></capabilities>"
     assert domain.dac_label(capabilities, "qemu") == label
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"disks": (replace(ROOT, bus=Bus.SATA),)}, "disks on sata"),
+        ({"machine": "q35"}, "the machine q35"),
+        ({"firmware": Firmware(BASE, ROOT), "machine": "q35"}, "the machine q35 and UEFI"),
+    ],
+)
+def test_what_only_the_driver_qemu_builds_is_refused(changes: dict[str, Any], wrong: str) -> None:
+    with pytest.raises(InvalidSpec, match=f"libvirt's guests have no {wrong} yet. Use the driver qemu"):
+        domain_xml(replace(SPEC, **changes), WIRING)

@@ -14,13 +14,15 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
+from spawner.compute.driver import Bus
 from spawner.compute.qemu import guest_record
 from spawner.compute.qemu.accelerator import Accelerator
 from spawner.compute.qemu.node import QemuNode
 from spawner.conductor import Caller, Conductor
-from spawner.errors import HostInUse, NotFound
+from spawner.devices import NicDevice, VolumeDevice
+from spawner.errors import HostInUse, InvalidSpec, NotFound
 from spawner.images import ImageFiles
 from spawner.network.namespace import Namespace
 from spawner.states import PowerState
@@ -285,3 +287,29 @@ async def _meta_data(socket: Path) -> dict[str, object]:
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:
         answer = await session.get("http://169.254.169.254/openstack/latest/meta_data.json")
         return dict(await answer.json())
+
+
+async def test_q35_takes_no_device_while_it_runs(tmp_path: Path, store: Store, play: Path) -> None:
+    play.write_text("runs")
+    async with store.write() as connection:
+        properties = {"hw_machine_type": "q35", "hw_disk_bus": "sata"}
+        await connection.execute(update(IMAGES).values(properties=properties))
+    node = _node(tmp_path, store, tmp_path / "instances")
+    conductor = _conductor(store, node)
+    await conductor.start()
+    await conductor.create(_server(), _caller())
+    await conductor.settled()
+    record = guest_record.read(tmp_path / "instances" / SERVER)
+    assert record is not None
+    assert (record.spec.machine, record.spec.disks[0].bus) == ("q35", Bus.SATA)
+    server, volume = await _get(store), VolumeDevice("v1", tmp_path / "v1", "/dev/vdb", 8)
+    nic = NicDevice("p1", "n1", "fa:16:3e:00:00:01", 9)
+    for refused in (
+        node.attach_volume(server, volume),
+        node.detach_volume(server, volume),
+        node.attach_port(server, nic),
+        node.detach_port(server, nic),
+    ):
+        with pytest.raises(InvalidSpec, match="q35 takes and gives no device while it runs"):
+            await refused
+    await node.close(grace_s=0)

@@ -266,7 +266,7 @@ class Conductor:
         )
 
     async def act(
-        self, server_id: str, name: str, caller: Caller, work: Work | None = None, **changes: object
+        self, server_id: str, name: str, caller: Caller, work: Work | None = None, /, **changes: object
     ) -> None:
         """Accept an action of `states.ACTIONS`: `work`, or what the table `WORK` has for it.
 

@@ -237,6 +237,14 @@ async def ports_of_device(connection: AsyncConnection, device_id: str) -> tuple[
     return tuple((await connection.execute(query)).all())
 
 
+async def addresses_of_devices(connection: AsyncConnection) -> dict[str, list[str]]:
+    """Server -> the addresses of its ports."""
+    found: dict[str, list[str]] = {}
+    for row in await connection.execute(select(PORTS.c.device_id, PORTS.c.fixed_ips)):
+        found.setdefault(row.device_id, []).extend(each["ip_address"] for each in row.fixed_ips)
+    return found
+
+
 async def remove_network(connection: AsyncConnection, network_id: str) -> None:
     """Take a network and its subnets away. Raises Conflict while it has ports."""
     count = select(func.count()).select_from(PORTS).where(PORTS.c.network_id == network_id)

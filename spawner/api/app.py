@@ -13,10 +13,12 @@ from aiohttp import web
 
 from spawner.api import (
     application_credentials,
+    cinder_attachments,
     compute_flavors,
     compute_keypairs,
     compute_misc,
     compute_servers,
+    compute_usage,
     faults,
     guest_access,
     identity,
@@ -30,9 +32,12 @@ from spawner.api import (
     network,
     openapi,
     placement,
+    quota_sets,
     versions,
     volume,
     volume_attachments,
+    volume_misc,
+    volume_version,
 )
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
@@ -68,6 +73,7 @@ def make_app(cloud: Cloud, lint: Lint = nothing) -> web.Application:
         compute_flavors,
         compute_keypairs,
         compute_misc,
+        compute_usage,
         image,
         network,
         placement,
@@ -75,6 +81,10 @@ def make_app(cloud: Cloud, lint: Lint = nothing) -> web.Application:
         interfaces,
         guest_access,
         volume,
+        volume_version,
+        volume_misc,
+        cinder_attachments,
+        quota_sets,
         volume_attachments,
     ):
         app.add_routes(service.routes(cloud))

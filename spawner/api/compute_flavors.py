@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
 from sqlalchemy import delete, insert, select, update
 
+from spawner.api import new_server
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import MICROVERSION, answer, link, needs, page, takes
-from spawner.store.tables import FLAVORS
+from spawner.api.requests import IDENTITY, MICROVERSION, answer, link, needs, page, takes
+from spawner.store.tables import FLAVOR_ACCESS, FLAVORS
 
 
 class _NewFlavor(
@@ -41,6 +42,30 @@ class _ExtraSpecs(msgspec.Struct):
     extra_specs: dict[str, str]
 
 
+class _Description(msgspec.Struct, forbid_unknown_fields=True):
+    description: Annotated[str, msgspec.Meta(max_length=65535)] | None
+
+
+class _UpdateFlavor(msgspec.Struct, forbid_unknown_fields=True):
+    flavor: _Description
+
+
+class _Tenant(msgspec.Struct, forbid_unknown_fields=True):
+    tenant: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+
+
+class _ChangeAccess(
+    msgspec.Struct,
+    forbid_unknown_fields=True,
+    rename={"add": "addTenantAccess", "remove": "removeTenantAccess"},
+):
+    add: _Tenant | None = None
+    remove: _Tenant | None = None
+
+
+_YES, _NO = frozenset({"true", "1", "yes", "t"}), frozenset({"false", "0", "no", "f"})
+
+
 def routes(cloud: Cloud) -> list[web.RouteDef]:
     """The routes of flavors."""
     service = _Flavors(cloud)
@@ -51,7 +76,10 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.post(base, write(service.create)),
         web.get(f"{base}/detail", read(service.list_detail)),
         web.get(f"{base}/{{id}}", read(service.show)),
+        web.put(f"{base}/{{id}}", write(service.update)),
         web.delete(f"{base}/{{id}}", write(service.delete)),
+        web.get(f"{base}/{{id}}/os-flavor-access", write(service.access)),
+        web.post(f"{base}/{{id}}/action", write(service.change_access)),
         web.get(f"{base}/{{id}}/os-extra_specs", read(service.extra_specs)),
         web.post(f"{base}/{{id}}/os-extra_specs", write(service.add_extra_specs)),
         web.delete(f"{base}/{{id}}/os-extra_specs/{{key}}", write(service.remove_extra_spec)),
@@ -66,8 +94,8 @@ class _Flavors:
         wanted = request.match_info["id"]
         async with self._cloud.store.read() as connection:
             row = (await connection.execute(select(FLAVORS).where(FLAVORS.c.id == wanted))).first()
-        if row is None:
-            raise Fault(404, f"Flavor {wanted[:64]} could not be found.")
+            if row is None or not await new_server.may_use(connection, row, request[IDENTITY]):
+                raise Fault(404, f"Flavor {wanted[:64]} could not be found.")
         return row
 
     async def _listed(self, request: web.Request) -> list[Any]:
@@ -77,10 +105,19 @@ class _Flavors:
                 if not request.query[name].isdigit():
                     raise Fault(400, f"Invalid {name} filter [{request.query[name][:20]}]")
                 query = query.where(column >= int(request.query[name]))
-        if request.query.get("is_public", "true").lower() in {"true", "1"}:
+        wanted = request.query.get("is_public", "true").lower()
+        if wanted in _YES:
             query = query.where(FLAVORS.c.is_public)
+        elif wanted in _NO:
+            query = query.where(FLAVORS.c.is_public.is_(False))
+        elif wanted != "none":
+            raise Fault(400, f"Invalid is_public filter [{wanted[:20]}]")
         async with self._cloud.store.read() as connection:
-            rows = (await connection.execute(query)).all()
+            rows = [
+                row
+                for row in (await connection.execute(query)).all()
+                if await new_server.may_use(connection, row, request[IDENTITY])
+            ]
         return page(request, rows, lambda row: str(row.id))[0]
 
     async def list_short(self, request: web.Request) -> web.Response:
@@ -156,6 +193,51 @@ class _Flavors:
         async with self._cloud.store.write() as connection:
             await connection.execute(delete(FLAVORS).where(FLAVORS.c.id == row.id))
         return web.Response(status=202)
+
+    @takes(_UpdateFlavor)
+    async def update(self, request: web.Request, form: _UpdateFlavor) -> web.Response:
+        if request[MICROVERSION] < (2, 55):
+            raise Fault(404, "The resource could not be found.")
+        row = await self._get(request)
+        async with self._cloud.store.write() as connection:
+            values = {"description": form.flavor.description}
+            await connection.execute(update(FLAVORS).where(FLAVORS.c.id == row.id).values(**values))
+        return await self.show(request)
+
+    # --- who may use one that is not for everybody ------------------------------------------------------
+
+    async def _access(self, row: Any) -> web.Response:
+        query = select(FLAVOR_ACCESS).where(FLAVOR_ACCESS.c.flavor_id == row.id)
+        async with self._cloud.store.read() as connection:
+            found = (await connection.execute(query.order_by(FLAVOR_ACCESS.c.project_id))).all()
+        rows = [{"flavor_id": each.flavor_id, "tenant_id": each.project_id} for each in found]
+        return answer({"flavor_access": rows})
+
+    async def access(self, request: web.Request) -> web.Response:
+        row = await self._get(request)
+        if row.is_public:
+            raise Fault(404, "Access list not available for public flavors.")
+        return await self._access(row)
+
+    @takes(_ChangeAccess)
+    async def change_access(self, request: web.Request, form: _ChangeAccess) -> web.Response:
+        row = await self._get(request)
+        given = form.add or form.remove
+        if given is None or (form.add is not None and form.remove is not None):
+            raise Fault(400, "One action is needed, of: addTenantAccess, removeTenantAccess.")
+        if row.is_public:
+            raise Fault(409, "Can not add or remove access: the flavor is for everybody.")
+        pair = {"flavor_id": row.id, "project_id": given.tenant}
+        mine = (FLAVOR_ACCESS.c.flavor_id == row.id) & (FLAVOR_ACCESS.c.project_id == given.tenant)
+        async with self._cloud.store.write() as connection:
+            is_there = (await connection.execute(select(FLAVOR_ACCESS).where(mine))).first() is not None
+            if given is form.remove and not is_there:
+                raise Fault(404, f"Flavor access not found for {row.id} / {given.tenant} combination.")
+            if given is form.add and is_there:
+                raise Fault(409, f"Flavor access already exists for {row.id} / {given.tenant} combination.")
+            change = insert(FLAVOR_ACCESS).values(**pair) if given is form.add else None
+            await connection.execute(delete(FLAVOR_ACCESS).where(mine) if change is None else change)
+        return await self._access(row)
 
     async def extra_specs(self, request: web.Request) -> web.Response:
         return answer({"extra_specs": (await self._get(request)).extra_specs})

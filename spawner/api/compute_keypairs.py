@@ -6,7 +6,7 @@ import base64
 import binascii
 import hashlib
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from aiohttp import web
@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from sqlalchemy import delete, insert, select
 
+from spawner.api import quotas
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, MICROVERSION, answer, iso, needs, page, takes
+from spawner.api.requests import IDENTITY, MICROVERSION, answer, iso, may, needs, page, takes
 from spawner.store.tables import KEYPAIRS
 
 NAME = re.compile(r"[\w .@-]{1,255}")
@@ -25,7 +26,7 @@ NAME = re.compile(r"[\w .@-]{1,255}")
 class _NewKeypair(msgspec.Struct):
     name: str
     public_key: str | None = None
-    type: str = "ssh"
+    type: Literal["ssh"] = "ssh"
     user_id: str | None = None
 
 
@@ -63,10 +64,13 @@ class _Keypairs:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
 
-    async def _rows(self, request: web.Request) -> list[Any]:
-        query = (
-            select(KEYPAIRS).where(KEYPAIRS.c.user_id == request[IDENTITY].user_id).order_by(KEYPAIRS.c.name)
-        )
+    async def _rows(self, request: web.Request, user_id: str | None = None) -> list[Any]:
+        """The key pairs of a user: the caller, or for an admin (since 2.10) whom `user_id` names."""
+        own = request[IDENTITY].user_id
+        user_id = user_id or request.query.get("user_id") or own
+        if user_id != own and (request[MICROVERSION] < (2, 10) or not may(request, "compute:all-projects")):
+            raise Fault(403, "Policy doesn't allow os_compute_api:os-keypairs of another user.")
+        query = select(KEYPAIRS).where(KEYPAIRS.c.user_id == user_id).order_by(KEYPAIRS.c.name)
         async with self._cloud.store.read() as connection:
             return list((await connection.execute(query)).all())
 
@@ -116,15 +120,16 @@ class _Keypairs:
                 )
             public, private = _new_key()
         row = {
-            "user_id": request[IDENTITY].user_id,
+            "user_id": wish.user_id or request[IDENTITY].user_id,
             "name": wish.name,
             "type": wish.type,
             "public_key": public,
             "fingerprint": fingerprint(public),
         }
-        if any(each.name == wish.name for each in await self._rows(request)):
+        if any(each.name == wish.name for each in await self._rows(request, wish.user_id)):
             raise Fault(409, f"Key pair '{wish.name}' already exists.")
         async with self._cloud.store.write() as connection:
+            await quotas.check_key_pairs(connection, request[IDENTITY].project_id, row["user_id"])
             await connection.execute(insert(KEYPAIRS).values(**row, created_at=self._cloud.clock()))
         document = {name: row[name] for name in ("name", "public_key", "fingerprint", "user_id")}
         if request[MICROVERSION] >= (2, 2):

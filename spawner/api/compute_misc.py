@@ -9,10 +9,10 @@ from aiohttp import web
 from sqlalchemy import delete, insert, select, update
 
 from spawner import placement
+from spawner.api import quotas
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.quotas import QUOTAS
-from spawner.api.requests import IDENTITY, MICROVERSION, answer, iso, may, needs, takes
+from spawner.api.requests import IDENTITY, MICROVERSION, answer, iso, needs, takes
 from spawner.store import servers
 from spawner.store.tables import HOSTS, SERVER_GROUPS, SERVERS
 
@@ -50,9 +50,6 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.get(f"{base}/os-availability-zone", read(service.zones)),
         web.get(f"{base}/os-availability-zone/detail", admin(service.zones_detail)),
         web.get(f"{base}/limits", read(service.limits)),
-        web.get(f"{base}/os-quota-sets/{{project}}", read(service.quotas)),
-        web.get(f"{base}/os-quota-sets/{{project}}/defaults", read(service.quotas)),
-        web.get(f"{base}/os-quota-sets/{{project}}/detail", read(service.quotas_detail)),
         web.get(f"{base}/os-hypervisors", admin(service.hypervisors)),
         web.get(f"{base}/os-hypervisors/detail", admin(service.hypervisors)),
         web.get(f"{base}/os-hypervisors/statistics", admin(service.statistics)),
@@ -65,6 +62,7 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.delete(f"{base}/os-server-groups/{{id}}", needs("compute:server-group")(service.remove_group)),
         web.get(f"{base}/extensions", read(service.extensions)),
         web.get(f"{base}/os-aggregates", admin(service.aggregates)),
+        web.get(f"{base}/os-migrations", admin(service.migrations)),
     ]
 
 
@@ -142,8 +140,15 @@ class _Misc:
         return answer({"hypervisor_statistics": {"count": len(rows), "current_workload": 0, **sums}})
 
     async def services(self, request: web.Request) -> web.Response:
+        wanted = request.query
         rows = [_service(request, row) for row in await self._hosts()]
-        return answer({"services": rows})
+        chosen = [
+            row
+            for row in rows
+            if wanted.get("host", row["host"]) == row["host"]
+            and wanted.get("binary", row["binary"]) == row["binary"]
+        ]
+        return answer({"services": chosen})
 
     @takes(_ServiceChange)
     async def change_service(self, request: web.Request, change: _ServiceChange) -> web.Response:
@@ -153,6 +158,8 @@ class _Misc:
                 "disabled": change.status == "disabled",
                 "disabled_reason": change.disabled_reason or "",
             }
+            if change.forced_down is not None and change.status is None:
+                raise Fault(400, "A host is down when it is down: forced_down cannot be set here.")
             done = await connection.execute(update(HOSTS).where(HOSTS.c.id == wanted).values(**values))
             if done.rowcount == 0:
                 raise Fault(404, f"Service {wanted[:64]} not found.")
@@ -165,65 +172,34 @@ class _Misc:
     async def aggregates(self, _request: web.Request) -> web.Response:
         return answer({"aggregates": []})
 
-    # --- limits and quotas ------------------------------------------------------------------------------
+    async def migrations(self, _request: web.Request) -> web.Response:
+        """Servers stay on their host."""
+        return answer({"migrations": []})
 
-    async def _usage(self, project_id: str) -> dict[str, int]:
-        async with self._cloud.store.read() as connection:
-            found = await servers.listed(connection, project_id=project_id)
-            groups = (
-                await connection.execute(
-                    select(SERVER_GROUPS.c.id).where(SERVER_GROUPS.c.project_id == project_id)
-                )
-            ).all()
-        return {
-            "instances": len(found),
-            "cores": sum(server.flavor.vcpus for server in found),
-            "ram": sum(server.flavor.ram_mib for server in found),
-            "server_groups": len(groups),
-        }
+    # --- limits -----------------------------------------------------------------------------------------
 
     async def limits(self, request: web.Request) -> web.Response:
-        used = await self._usage(request[IDENTITY].project_id)
+        project = request[IDENTITY].project_id
+        async with self._cloud.store.read() as connection:
+            used = await quotas.used_of_compute(connection, project)
+            allowed = await quotas.limits(connection, "compute", project)
         absolute = {
-            "maxTotalInstances": QUOTAS["instances"],
-            "maxTotalCores": QUOTAS["cores"],
-            "maxTotalRAMSize": QUOTAS["ram"],
-            "maxTotalKeypairs": QUOTAS["key_pairs"],
-            "maxServerMeta": QUOTAS["metadata_items"],
-            "maxServerGroups": QUOTAS["server_groups"],
-            "maxServerGroupMembers": QUOTAS["server_group_members"],
+            "maxTotalInstances": allowed["instances"],
+            "maxTotalCores": allowed["cores"],
+            "maxTotalRAMSize": allowed["ram"],
+            "maxTotalKeypairs": allowed["key_pairs"],
+            "maxServerMeta": allowed["metadata_items"],
+            "maxServerGroups": allowed["server_groups"],
+            "maxServerGroupMembers": allowed["server_group_members"],
             "totalInstancesUsed": used["instances"],
             "totalCoresUsed": used["cores"],
             "totalRAMUsed": used["ram"],
             "totalServerGroupsUsed": used["server_groups"],
         }
         if request[MICROVERSION] < (2, 57):
-            absolute["maxPersonality"] = QUOTAS["injected_files"]
-            absolute["maxPersonalitySize"] = QUOTAS["injected_file_content_bytes"]
+            absolute["maxPersonality"] = allowed["injected_files"]
+            absolute["maxPersonalitySize"] = allowed["injected_file_content_bytes"]
         return answer({"limits": {"rate": [], "absolute": absolute}})
-
-    def _checked_project(self, request: web.Request) -> str:
-        project = request.match_info["project"]
-        if project != request[IDENTITY].project_id and not may(request, "compute:all-projects"):
-            raise Fault(403, "Policy doesn't allow os_compute_api:os-quota-sets:show to be performed.")
-        return project
-
-    def _quotas(self, request: web.Request) -> dict[str, int]:
-        if request[MICROVERSION] < (2, 57):
-            return QUOTAS
-        return {name: value for name, value in QUOTAS.items() if not name.startswith("injected_")}
-
-    async def quotas(self, request: web.Request) -> web.Response:
-        return answer({"quota_set": {"id": self._checked_project(request), **self._quotas(request)}})
-
-    async def quotas_detail(self, request: web.Request) -> web.Response:
-        project = self._checked_project(request)
-        used = await self._usage(project)
-        rows = {
-            name: {"limit": value, "in_use": used.get(name, 0), "reserved": 0}
-            for name, value in self._quotas(request).items()
-        }
-        return answer({"quota_set": {"id": project, **rows}})
 
     # --- server groups ----------------------------------------------------------------------------------
 
@@ -271,6 +247,7 @@ class _Misc:
             "created_at": self._cloud.clock(),
         }
         async with self._cloud.store.write() as connection:
+            await quotas.check_server_groups(connection, request[IDENTITY].project_id)
             await connection.execute(insert(SERVER_GROUPS).values(**row))
         rows = await self._group_rows(request)
         return answer({"server_group": next(each for each in rows if each["id"] == row["id"])})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -11,7 +13,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import devices, networks, volumes
-from spawner.api import new_server, server_actions, server_search, views
+from spawner.api import new_server, quotas, server_actions, server_search, views
+from spawner.api.addressed_server import addressed
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import (
@@ -27,12 +30,14 @@ from spawner.api.requests import (
     takes,
     truth,
 )
+from spawner.conductor import Caller
 from spawner.store import events, servers
 from spawner.store.servers import Server
 from spawner.store.tables import (
     ACTIONS,
     NETWORKS,
     SECURITY_GROUPS,
+    SERVER_DESCRIPTIONS,
 )
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -46,7 +51,7 @@ class _Changes(
 ):
     name: Name | None = None
     hostname: Name | None = None
-    description: str | None = None
+    description: Annotated[str, msgspec.Meta(max_length=255)] | msgspec.UnsetType | None = msgspec.UNSET
     access_ipv4: str | None = None
     access_ipv6: str | None = None
     disk_config: Literal["AUTO", "MANUAL"] | None = None
@@ -62,6 +67,15 @@ class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Meta(msgspec.Struct, forbid_unknown_fields=True):
     meta: new_server.Metadata
+
+
+class _RemoteConsole(msgspec.Struct, forbid_unknown_fields=True):
+    protocol: Annotated[str, msgspec.Meta(max_length=32)]
+    type: Annotated[str, msgspec.Meta(max_length=32)]
+
+
+class _NewRemoteConsole(msgspec.Struct, forbid_unknown_fields=True):
+    remote_console: _RemoteConsole
 
 
 class _Tags(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,6 +111,8 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.get(f"{one}/x-events", read(service.events)),
         web.post("/compute/v2.1/x-explain", write(service.explain)),
         web.get(f"{one}/os-security-groups", read(service.security_groups)),
+        web.post(f"{one}/remote-consoles", write(service.remote_console)),
+        web.get(f"{one}/topology", read(service.topology)),
     ]
 
 
@@ -109,12 +125,6 @@ class Servers:
 
     # --- reading ----------------------------------------------------------------------------------------
 
-    async def _get(self, request: web.Request) -> Server:
-        """The server of the path; another project's is not there."""
-        own = None if may(request, "compute:all-projects") else request[IDENTITY].project_id
-        async with self._cloud.store.read() as connection:
-            return await servers.get(connection, request.match_info["id"], own)
-
     async def _listed(self, request: web.Request) -> tuple[list[Server], str]:
         query = request.query
         everyone = truth(query.get("all_tenants", query.get("all_projects", "")))
@@ -126,7 +136,10 @@ class Servers:
             found = await servers.listed(
                 connection, project_id=None if everyone else request[IDENTITY].project_id
             )
-        chosen = [server for server in found if server_search.matches(server, query)]
+            addresses = await networks.addresses_of_devices(connection) if {"ip", "ip6"} & set(query) else {}
+        chosen = [
+            server for server in found if server_search.matches(server, query, addresses.get(server.id, ()))
+        ]
         server_search.sort(chosen, query)
         return page(request, chosen, lambda server: server.id)
 
@@ -146,7 +159,7 @@ class Servers:
         return {"servers_links": [link(href, "next")]} if more else {}
 
     async def show(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         async with self._cloud.store.read() as connection:
             return answer({"server": await self._detail(connection, request, server)})
 
@@ -155,6 +168,7 @@ class Servers:
     ) -> dict[str, Any]:
         ports = await networks.ports_of_device(connection, server.id)
         names = {row.id: row.name for row in await connection.execute(select(NETWORKS.c.id, NETWORKS.c.name))}
+        text = select(SERVER_DESCRIPTIONS.c.text).where(SERVER_DESCRIPTIONS.c.server_id == server.id)
         return views.detail(
             server,
             self._cloud,
@@ -162,6 +176,7 @@ class Servers:
             ports=ports,
             volumes=await volumes.of_server(connection, server.id),
             network_names=names,
+            description=(await connection.execute(text)).scalar(),
             is_admin=request[IDENTITY].is_admin,
         )
 
@@ -187,15 +202,31 @@ class Servers:
         """The servers that a checked body asks for, accepted. Raises Fault, SpawnerError."""
         wish = form.server
         new_server.check(wish, request[MICROVERSION])
-        count = max(wish.max_count, wish.min_count)
+        least = wish.min_count or 1
+        async with self._cloud.store.read() as connection:
+            flavor = await new_server.flavor_of(connection, str(wish.flavor_ref), request[IDENTITY])
+            count = await quotas.servers_left(
+                connection, request[IDENTITY].project_id, flavor, least, wish.max_count or least
+            )
         names = [wish.name] if count == 1 else [f"{wish.name}-{number + 1}" for number in range(count)]
-        return [await self._create_one(request, form, name) for name in names]
+        first = caller(request)
+        # The log of actions has one action a request: of many servers each has a request id of its own.
+        callers = [first, *(replace(first, request_id=f"req-{self._cloud.new_id()}") for _name in names[1:])]
+        return [
+            await self._create_one(request, form, name, who) for name, who in zip(names, callers, strict=True)
+        ]
 
-    async def _create_one(self, request: web.Request, form: new_server.CreateServer, name: str) -> Server:
+    async def _create_one(
+        self, request: web.Request, form: new_server.CreateServer, name: str, who: Caller
+    ) -> Server:
         async with self._cloud.store.write() as connection:
             server = await self._server_of(connection, request, form, name)
             await self._add_ports(connection, server, form.server)
-        return await self._cloud.conductor.create(server, caller(request))
+        made = await self._cloud.conductor.create(server, who)
+        if form.server.description is not None:
+            async with self._cloud.store.write() as connection:
+                await server_actions.describe(connection, made.id, form.server.description)
+        return made
 
     async def _server_of(
         self, connection: AsyncConnection, request: web.Request, form: new_server.CreateServer, name: str
@@ -205,9 +236,14 @@ class Servers:
         identity = request[IDENTITY]
         hints = {**wish.old_hints, **wish.hints, **form.old_hints, **form.hints}
         server_id = self._cloud.new_id()
-        flavor = await new_server.flavor_of(connection, str(wish.flavor_ref))
+        flavor = await new_server.flavor_of(connection, str(wish.flavor_ref), identity)
         await new_server.check_image(connection, new_server.image_of(wish), flavor, identity.project_id)
-        await new_server.check_quota(connection, identity.project_id, flavor)
+        project_id = identity.project_id
+        await quotas.servers_left(connection, project_id, flavor, 1, 1)
+        await quotas.check_metadata(connection, project_id, len(wish.metadata))
+        group_id = await new_server.group_of(connection, project_id, hints.get("group"))
+        if group_id is not None:
+            await quotas.check_members(connection, project_id, group_id)
         return Server(
             id=server_id,
             name=name,
@@ -228,7 +264,7 @@ class Servers:
             ),
             files=tuple({"path": each.path, "contents": each.contents} for each in wish.personality),
             hints=new_server.placement_hints(wish),
-            group_id=await new_server.group_of(connection, identity.project_id, hints.get("group")),
+            group_id=group_id,
         )
 
     async def _add_ports(
@@ -237,6 +273,8 @@ class Servers:
         """A port on each network asked for: `auto` and nothing said mean the project's only one."""
         if wish.networks == "none":
             return
+        more = len(wish.networks) if isinstance(wish.networks, list) else 1
+        await quotas.check_ports_of_server(connection, server.project_id, more)
         wishes = wish.networks if isinstance(wish.networks, list) and wish.networks else None
         if wishes is None:
             query = select(NETWORKS.c.id).where(
@@ -273,7 +311,7 @@ class Servers:
 
     @takes(_UpdateServer)
     async def update(self, request: web.Request, form: _UpdateServer) -> web.StreamResponse:
-        server, changes = await self._get(request), form.server
+        server, changes = await addressed(request, self._cloud), form.server
         given = {
             name: value for name in ("name", "hostname") if (value := getattr(changes, name)) is not None
         }
@@ -285,15 +323,20 @@ class Servers:
             raise Fault(400, "Invalid input for field/attribute hostname: use a-z, 0-9 and '-'.")
         if given:
             await self._save(server, **given)
+        if changes.description is not msgspec.UNSET:
+            if request[MICROVERSION] < (2, 19):
+                raise Fault(400, "Additional properties are not allowed ('description' was unexpected)")
+            async with self._cloud.store.write() as connection:
+                await server_actions.describe(connection, server.id, changes.description)
         return await self.show(request)
 
     async def delete(self, request: web.Request) -> web.Response:
-        await self._cloud.conductor.delete((await self._get(request)).id, caller(request))
+        await self._cloud.conductor.delete((await addressed(request, self._cloud)).id, caller(request))
         return web.Response(status=204)
 
     @takes(dict)
     async def action(self, request: web.Request, body: dict[str, Any]) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         names = [name for name in body if name in self._actions]
         if len(body) != 1 or not names:
             raise Fault(400, f"There is no such action: {', '.join(sorted(body))[:100]}")
@@ -303,13 +346,13 @@ class Servers:
     # --- what belongs to a server -----------------------------------------------------------------------
 
     async def ips(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         async with self._cloud.store.read() as connection:
             document = await self._detail(connection, request, server)
         return answer({"addresses": document["addresses"]})
 
     async def metadata(self, request: web.Request) -> web.Response:
-        return answer({"metadata": dict((await self._get(request)).metadata)})
+        return answer({"metadata": dict((await addressed(request, self._cloud)).metadata)})
 
     async def _save(self, server: Server, **changes: object) -> None:
         """Change a server, and what its guest reads of it: the metadata service is never behind the API."""
@@ -317,29 +360,36 @@ class Servers:
             await servers.change(connection, server.id, self._cloud.clock(), **changes)
         await self._cloud.conductor.refresh(server.id)
 
+    async def _check_metadata(self, server: Server, metadata: Mapping[str, str]) -> None:
+        async with self._cloud.store.read() as connection:
+            await quotas.check_metadata(connection, server.project_id, len(metadata))
+
     @takes(_Metadata)
     async def add_metadata(self, request: web.Request, form: _Metadata) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         merged = {**server.metadata, **form.metadata}
+        await self._check_metadata(server, merged)
         await self._save(server, metadata=merged)
         return answer({"metadata": merged})
 
     @takes(_Metadata)
     async def replace_metadata(self, request: web.Request, form: _Metadata) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
+        await self._check_metadata(server, form.metadata)
         await self._save(server, metadata=form.metadata)
         return answer({"metadata": form.metadata})
 
     @takes(_Meta)
     async def set_meta(self, request: web.Request, form: _Meta) -> web.Response:
-        server, given = await self._get(request), form.meta
+        server, given = await addressed(request, self._cloud), form.meta
         if list(given) != [request.match_info["key"]]:
             raise Fault(400, "Request body and URI mismatch")
+        await self._check_metadata(server, {**server.metadata, **given})
         await self._save(server, metadata={**server.metadata, **given})
         return answer({"meta": given})
 
     async def remove_meta(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         name = request.match_info["key"]
         if name not in server.metadata:
             raise Fault(404, "Metadata item was not found")
@@ -349,17 +399,17 @@ class Servers:
         return web.Response(status=204)
 
     async def tags(self, request: web.Request) -> web.Response:
-        return answer({"tags": list((await self._get(request)).tags)})
+        return answer({"tags": list((await addressed(request, self._cloud)).tags)})
 
     @takes(_Tags)
     async def replace_tags(self, request: web.Request, form: _Tags) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         tags = list(dict.fromkeys(form.tags))
         await self._save(server, tags=tags)
         return answer({"tags": tags})
 
     async def add_tag(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         tag = request.match_info["tag"]
         if tag in server.tags:
             return web.Response(status=204)
@@ -367,7 +417,7 @@ class Servers:
         return web.Response(status=201)
 
     async def remove_tag(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         tag = request.match_info["tag"]
         if tag not in server.tags:
             raise Fault(404, f"Instance {server.id} has no tag '{tag}'")
@@ -380,12 +430,12 @@ class Servers:
             return list((await connection.execute(query)).all())
 
     async def instance_actions(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         rows = [_instance_action(row) for row in await self._action_rows(server)]
         return answer({"instanceActions": rows})
 
     async def instance_action(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         wanted = request.match_info["request"]
         for row in await self._action_rows(server):
             if row.request_id == wanted:
@@ -402,7 +452,7 @@ class Servers:
 
     async def events(self, request: web.Request) -> web.Response:
         """Ours: everything that happened to a server and in its guest, after the event number `after`."""
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         after = request.query.get("after", "0")
         if not after.isdigit():
             raise Fault(400, "Invalid input for query parameters after: an event number is needed.")
@@ -426,8 +476,19 @@ class Servers:
         ]
         return answer({"hosts": rows})
 
+    @takes(_NewRemoteConsole)
+    async def remote_console(self, request: web.Request, form: _NewRemoteConsole) -> web.Response:
+        """Guests have no screen, and their serial port is read with `console log show`."""
+        await addressed(request, self._cloud)
+        raise Fault(400, f"Unavailable console type {form.remote_console.type}.")
+
+    async def topology(self, request: web.Request) -> web.Response:
+        """Guests have no NUMA nodes and no huge pages of their own."""
+        await addressed(request, self._cloud)
+        return answer({"nodes": [], "pagesize_kb": None})
+
     async def security_groups(self, request: web.Request) -> web.Response:
-        server = await self._get(request)
+        server = await addressed(request, self._cloud)
         query = select(SECURITY_GROUPS).where(
             SECURITY_GROUPS.c.project_id == server.project_id,
             SECURITY_GROUPS.c.name.in_(server.security_groups),

@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import networks
+from spawner.api import quotas
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import IDENTITY, answer, declare, iso, needs, page, read_body, truth
@@ -23,22 +24,24 @@ from spawner.store.tables import (
     SUBNETS,
 )
 
-QUOTAS = {
-    "network": 100,
-    "subnet": 100,
-    "port": 500,
-    "security_group": 10,
-    "security_group_rule": 100,
-    "router": 0,
-    "floatingip": 0,
-    "subnetpool": 0,
-    "rbac_policy": 0,
-}
-
-
 # What clients ask for and this cloud has none of.
-EMPTY = ("routers", "floatingips", "agents", "subnetpools", "address-groups", "trunks")
+EMPTY = (
+    "routers", "floatingips", "agents", "subnetpools", "address-groups", "trunks", "address-scopes",
+    "segments", "rbac-policies", "flavors", "service-providers",
+)  # fmt: skip
+# The quota of these is 0, which is what somebody who asks for one is told.
+NONE_OF = {"routers": "router", "floatingips": "floatingip", "subnetpools": "subnetpool"}
 
+
+MTU, MTU_LEAST, MTU_MOST = 1500, 68, 65535
+# Neutron's names of protocols, beside their numbers.
+PROTOCOLS = frozenset(
+    {
+        "ah", "any", "dccp", "egp", "esp", "gre", "hopopt", "icmp", "icmpv6", "igmp", "ip", "ipip",
+        "ipv6-encap", "ipv6-frag", "ipv6-icmp", "ipv6-nonxt", "ipv6-opts", "ipv6-route", "ospf", "pgm",
+        "rsvp", "sctp", "tcp", "udp", "udplite", "vrrp",
+    }
+)  # fmt: skip
 
 Name = Annotated[str, msgspec.Meta(max_length=255)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
@@ -52,11 +55,17 @@ class _Owned(msgspec.Struct, forbid_unknown_fields=True):
     description: str = ""
 
 
-class _Network(_Owned):
+class _Network(_Owned, rename={"external": "router:external", "network_type": "provider:network_type"}):
     name: Name = ""
     admin_state_up: bool = True
     shared: bool = False
-    mtu: Annotated[int, msgspec.Meta(ge=68, le=65535)] | None = None
+    mtu: int | str | None = None  # the client sends text
+    # What every network here is; anything else is refused.
+    external: Literal[False] = False
+    network_type: Literal["local"] = "local"
+    port_security_enabled: Literal[True] = True
+    is_default: Literal[False] = False
+    availability_zone_hints: list[Literal["nova"]] = []
 
 
 class _Pool(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,6 +106,11 @@ class _Port(_Owned, kw_only=True):
     device_owner: Name = ""
     admin_state_up: bool = True
     security_groups: list[str] | None = None
+    # What every port here is; anything else is refused.
+    port_security_enabled: Literal[True] = True
+    vnic_type: Literal["normal"] = msgspec.field(default="normal", name="binding:vnic_type")
+    allowed_address_pairs: Annotated[list[Any], msgspec.Meta(max_length=0)] = []
+    extra_dhcp_opts: Annotated[list[Any], msgspec.Meta(max_length=0)] = []
 
 
 class _SecurityGroup(_Owned, kw_only=True):
@@ -198,11 +212,13 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
     found = [
         web.get(f"{base}/extensions", read(service.extensions)),
         web.get(f"{base}/extensions/{{name}}", read(service.extension)),
-        web.get(f"{base}/quotas/{{project}}", read(service.quotas)),
-        web.get(f"{base}/quotas/{{project}}/default", read(service.quotas)),
         web.get(f"{base}/availability_zones", read(service.zones)),
     ]
     found += [web.get(f"{base}/{empty}", read(service.nothing(empty))) for empty in EMPTY]
+    found += [
+        web.post(f"{base}/{path}", write(declare(service.none_left(word), dict)))
+        for path, word in NONE_OF.items()
+    ]
     for path, (_table, _word, changeable) in _KINDS.items():
         found += [
             web.get(f"{base}/{path}", read(service.listed(path))),
@@ -349,6 +365,14 @@ class _Networks:
 
         return handler
 
+    def none_left(self, word: str) -> Handler:
+        async def handler(request: web.Request) -> web.Response:
+            async with self._cloud.store.read() as connection:
+                await quotas.check_network(connection, request[IDENTITY].project_id, word)
+            raise AssertionError(f"a quota for {word} can only be 0")  # quotas.change holds that
+
+        return handler
+
     async def extensions(self, _request: web.Request) -> web.Response:
         names = ("security-group", "port-security", "binding", "net-mtu", "availability_zone", "quotas")
         rows = [
@@ -367,9 +391,6 @@ class _Networks:
         name = request.match_info["name"]
         raise Fault(404, f"Extension with alias {name[:64]} does not exist")
 
-    async def quotas(self, _request: web.Request) -> web.Response:
-        return answer({"quota": QUOTAS})
-
     async def zones(self, _request: web.Request) -> web.Response:
         return answer({"availability_zones": [{"name": "nova", "resource": "network", "state": "available"}]})
 
@@ -383,6 +404,8 @@ class _Networks:
             wish = getattr(await read_body(request, form), word)
             async with self._cloud.store.write() as connection:
                 await self._default_group(connection, request[IDENTITY].project_id)
+                owner = wish.project_id or wish.tenant_id or request[IDENTITY].project_id
+                await quotas.check_network(connection, owner, word)
                 new_id = await creator(connection, request, wish)
                 row = (await connection.execute(select(table).where(table.c.id == new_id))).one()
                 return answer({word: await self._view(connection, path, row)}, 201)
@@ -409,7 +432,7 @@ class _Networks:
             "name": wish.name,
             "admin_state_up": wish.admin_state_up,
             "shared": wish.shared,
-            "mtu": wish.mtu or 1500,
+            "mtu": _mtu(wish.mtu),
         }
         await connection.execute(insert(NETWORKS).values(**row))
         return str(row["id"])
@@ -496,6 +519,7 @@ class _Networks:
             raise Fault(409, "Default security group already exists.")
         row = {**self._common(request, wish), "name": wish.name}
         await connection.execute(insert(SECURITY_GROUPS).values(**row))
+        await quotas.check_network(connection, str(row["project_id"]), "security_group_rule", 2)
         for family in ("IPv4", "IPv6"):
             rule = {
                 **self._common(request, wish),
@@ -518,8 +542,13 @@ class _Networks:
         row = {
             **self._common(request, wish),
             **{name: getattr(wish, name) for name in _RULE_FIELDS},
-            "protocol": None if wish.protocol is None else str(wish.protocol),
+            "protocol": _protocol(wish.protocol),
         }
+        _check_ports(wish)
+        same = [SECURITY_GROUP_RULES.c[name] == row[name] for name in (*_RULE_FIELDS, "protocol")]
+        if found := (await connection.execute(select(SECURITY_GROUP_RULES.c.id).where(*same))).scalar():
+            text = f"Security group rule already exists. Rule id is {found}."
+            raise Fault(409, text, "SecurityGroupRuleExists")
         await connection.execute(insert(SECURITY_GROUP_RULES).values(**row))
         return str(row["id"])
 
@@ -590,6 +619,39 @@ class _Networks:
         return handler
 
 
+def _protocol(wish: str | int | None) -> str | None:
+    """A protocol by name or number. Raises Fault 400."""
+    if wish is None:
+        return None
+    word = str(wish).lower()
+    if word not in PROTOCOLS and not (word.isdecimal() and int(word) <= 255):  # one octet
+        raise Fault(
+            400,
+            f"Security group rule protocol {word[:40]} not supported. Only protocol values"
+            f" {sorted(PROTOCOLS)} and integer representations [0 to 255] are supported.",
+            "SecurityGroupRuleInvalidProtocol",
+        )
+    return word
+
+
+def _check_ports(wish: _Rule) -> None:
+    """Raise Fault 400 for a range of ports that ends before it begins."""
+    first, last = wish.port_range_min, wish.port_range_max
+    word = str(wish.protocol).lower()
+    if word not in {"icmp", "icmpv6", "ipv6-icmp", "1", "58"} and None not in {first, last} and first > last:  # type: ignore[operator]  # neither is None
+        text = "For TCP/UDP protocols, port_range_min must be <= port_range_max"
+        raise Fault(400, text, "SecurityGroupInvalidPortRange")
+
+
+def _mtu(wish: int | str | None) -> int:
+    """Octets. Raises Fault 400."""
+    if wish is None:
+        return MTU
+    if not str(wish).isdecimal() or not MTU_LEAST <= int(wish) <= MTU_MOST:
+        raise Fault(400, f"Invalid input for mtu: {str(wish)[:20]!r} is not from {MTU_LEAST} to {MTU_MOST}.")
+    return int(wish)
+
+
 async def _remove_port(connection: AsyncConnection, row: Any) -> None:
     await networks.remove_port(connection, row.id)
 
@@ -631,12 +693,28 @@ def _matches(view: Mapping[str, Any], request: web.Request) -> bool:
         if name not in view or name in {"limit", "marker", "sort_key", "sort_dir", "fields"}:
             continue
         found = view[name]
+        if name == "fixed_ips":
+            if not _has_addresses(found, request.query.getall(name)):
+                return False
+            continue
         if isinstance(found, bool):
             if found != truth(value):
                 return False
         elif str(found) not in request.query.getall(name):
             return False
     return True
+
+
+def _has_addresses(fixed_ips: list[dict[str, str]], wanted: list[str]) -> bool:
+    """Whether a port has one address that is all of `ip_address=A`, `subnet_id=S`, `ip_address_substr=P`."""
+    pairs = [entry.partition("=") for entry in wanted]
+    return any(
+        all(
+            value in fixed.get("ip_address", "") if key == "ip_address_substr" else fixed.get(key) == value
+            for key, _equals, value in pairs
+        )
+        for fixed in fixed_ips
+    )
 
 
 def _chosen_fields(view: dict[str, Any], request: web.Request) -> dict[str, Any]:

@@ -15,20 +15,29 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import image_fit, image_properties
+from spawner.api import quotas
 from spawner.api.faults import Fault
-from spawner.api.quotas import QUOTAS
 from spawner.errors import InvalidSpec
-from spawner.store import servers
+from spawner.identity import Identity
 from spawner.store.servers import Flavor, Server
-from spawner.store.tables import FLAVORS, IMAGES, KEYPAIRS, SECURITY_GROUPS, SERVER_GROUPS
+from spawner.store.tables import (
+    FLAVOR_ACCESS,
+    FLAVORS,
+    IMAGE_MEMBERS,
+    IMAGES,
+    KEYPAIRS,
+    SECURITY_GROUPS,
+    SERVER_GROUPS,
+)
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 USER_DATA_LIMIT = 65_535
 Short = Annotated[str, msgspec.Meta(max_length=255)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=100)]
-# Nova's own limits: names and values of 255 characters, 128 items.
-Metadata = Annotated[dict[Name, Short], msgspec.Meta(max_length=QUOTAS["metadata_items"])]
+# How many items: a quota says.
+Metadata = dict[Name, Short]
+FILE_QUOTAS = quotas.DEFAULTS["compute"]
 
 
 class DiskWish(msgspec.Struct, forbid_unknown_fields=True):
@@ -102,10 +111,10 @@ class NewServer(
     hostname: Short | None = None
     description: Short | None = None
     tags: Annotated[list[Short], msgspec.Meta(max_length=50)] = []
-    personality: Annotated[list[FileWish], msgspec.Meta(max_length=QUOTAS["injected_files"])] = []
+    personality: list[FileWish] = []
     block_device_mapping_v2: list[DiskWish] = []
-    min_count: Count = 1
-    max_count: Count = 1
+    min_count: Count | None = None
+    max_count: Count | None = None
     admin_pass: Short | None = None
     return_reservation_id: bool = False
     disk_config: Literal["AUTO", "MANUAL"] | None = None
@@ -128,7 +137,6 @@ class CreateServer(
 
 # Field -> the microversions in which it may be given. Source: Compute API reference (create server).
 _SINCE: dict[str, tuple[tuple[int, int], tuple[int, int] | None]] = {
-    "personality": ((2, 1), (2, 56)),
     "description": ((2, 19), None),
     "tags": ((2, 52), None),
     "trusted_image_certificates": ((2, 63), None),
@@ -149,8 +157,9 @@ def check(wish: NewServer, version: tuple[int, int]) -> None:
     for name, (first, last) in _SINCE.items():
         if getattr(wish, name) not in (None, []) and (version < first or (last and version > last)):
             raise Fault(400, f"Additional properties are not allowed ('{name}' was unexpected)")
-    for file in wish.personality:
-        check_file(file)
+    check_files(wish.personality, version)
+    if wish.max_count is not None and (wish.min_count or 1) > wish.max_count:
+        raise Fault(400, "min_count must be <= max_count")
     if wish.hostname is not None and not LABEL.fullmatch(wish.hostname.partition(".")[0]):
         raise Fault(400, "Invalid input for field/attribute hostname: use a-z, 0-9 and '-'.")
     for disk in wish.block_device_mapping_v2:
@@ -160,14 +169,25 @@ def check(wish: NewServer, version: tuple[int, int]) -> None:
             )
 
 
+def check_files(files: list[FileWish], version: tuple[int, int]) -> None:
+    """Raise Fault 400 for files that a microversion does not have, 403 for more than there may be."""
+    if files and version > (2, 56):
+        raise Fault(400, "Additional properties are not allowed ('personality' was unexpected)")
+    if len(files) > FILE_QUOTAS["injected_files"]:
+        raise Fault(403, "Personality file limit exceeded")
+    for file in files:
+        check_file(file)
+
+
 def check_file(file: FileWish) -> None:
     """Raise Fault 400 for a file that is not base64, 403 for one over quota."""
     try:
         content = base64.b64decode(file.contents, validate=True)
     except (ValueError, binascii.Error):
         raise Fault(400, f"Personality content for {file.path} cannot be decoded") from None
-    if len(content) > QUOTAS["injected_file_content_bytes"]:
-        raise Fault(403, "Personality file content too long")
+    most = FILE_QUOTAS["injected_file_content_bytes"]
+    if len(content) > most:
+        raise Fault(403, f"Personality file content exceeds maximum {most}")
 
 
 def image_of(wish: NewServer) -> str | None:
@@ -177,11 +197,11 @@ def image_of(wish: NewServer) -> str | None:
     return next((disk.uuid for disk in wish.block_device_mapping_v2 if disk.uuid), None)
 
 
-async def flavor_of(connection: AsyncConnection, flavor_ref: str) -> Flavor:
-    """The flavor by id or link. Raises Fault 400."""
+async def flavor_of(connection: AsyncConnection, flavor_ref: str, identity: Identity) -> Flavor:
+    """The flavor by id or link, as far as somebody may use it. Raises Fault 400."""
     flavor_id = flavor_ref.rstrip("/").rpartition("/")[2]
     row = (await connection.execute(select(FLAVORS).where(FLAVORS.c.id == flavor_id))).first()
-    if row is None:
+    if row is None or not await may_use(connection, row, identity):
         raise Fault(400, f"Flavor {flavor_id[:64]} could not be found.")
     return Flavor(
         row.id,
@@ -195,6 +215,28 @@ async def flavor_of(connection: AsyncConnection, flavor_ref: str) -> Flavor:
     )
 
 
+async def may_use(connection: AsyncConnection, flavor: Any, identity: Identity) -> bool:
+    """Whether a flavor is for everybody, or for somebody's project; admins may use all."""
+    if flavor.is_public or identity.is_admin:
+        return True
+    query = select(FLAVOR_ACCESS.c.project_id).where(
+        FLAVOR_ACCESS.c.flavor_id == flavor.id, FLAVOR_ACCESS.c.project_id == identity.project_id
+    )
+    return (await connection.execute(query)).first() is not None
+
+
+async def may_use_image(connection: AsyncConnection, image: Any, project_id: str) -> bool:
+    """Whether an image is the project's, for everybody, or shared with the project."""
+    if image.owner == project_id or image.visibility in {"public", "community"}:
+        return True
+    if image.visibility != "shared":
+        return False
+    query = select(IMAGE_MEMBERS.c.member_id).where(
+        IMAGE_MEMBERS.c.image_id == image.id, IMAGE_MEMBERS.c.member_id == project_id
+    )
+    return (await connection.execute(query)).first() is not None
+
+
 async def check_image(
     connection: AsyncConnection, image_id: str | None, flavor: Flavor, project_id: str
 ) -> None:
@@ -202,7 +244,7 @@ async def check_image(
     if image_id is None:
         raise Fault(400, "Invalid imageRef provided.")
     row = (await connection.execute(select(IMAGES).where(IMAGES.c.id == image_id))).first()
-    if row is None or (row.visibility == "private" and row.owner != project_id):
+    if row is None or not await may_use_image(connection, row, project_id):
         raise Fault(400, f"Image {image_id[:64]} could not be found.")
     if row.status != "active":
         raise Fault(400, f"Image {image_id} is not active.")
@@ -229,22 +271,6 @@ async def check_resize(connection: AsyncConnection, server: Server, flavor: Flav
         raise Fault(400, wrong)
 
 
-async def check_quota(connection: AsyncConnection, project_id: str, flavor: Flavor) -> None:
-    """Raise Fault 403 when one more server of this flavor would pass what the project may have."""
-    found = await servers.listed(connection, project_id=project_id)
-    for name, used, wanted in (
-        ("instances", len(found), 1),
-        ("cores", sum(server.flavor.vcpus for server in found), flavor.vcpus),
-        ("ram", sum(server.flavor.ram_mib for server in found), flavor.ram_mib),
-    ):
-        if used + wanted > QUOTAS[name]:
-            raise Fault(
-                403,
-                f"Quota exceeded for {name}: Requested {wanted},"
-                f" but already used {used} of {QUOTAS[name]} {name}",
-            )
-
-
 async def public_key(connection: AsyncConnection, user_id: str, name: str | None) -> str | None:
     """The public key of a key pair. Raises Fault 400."""
     if name is None:
@@ -267,7 +293,7 @@ def user_data(text: str | None) -> bytes | None:
 
 
 async def group_names(
-    connection: AsyncConnection, project_id: str, wished: list[GroupWish]
+    connection: AsyncConnection, project_id: str, wished: list[GroupWish], missing: int = 400
 ) -> tuple[str, ...]:
     """Security groups by name; some clients put an id into the name field."""
     if not wished:
@@ -279,7 +305,7 @@ async def group_names(
         wanted = entry.name
         found = [row.name for row in rows if wanted in {row.name, row.id}]
         if not found:
-            raise Fault(400, f"Security group {wanted[:64]} not found for project {project_id}.")
+            raise Fault(missing, f"Security group {wanted[:64]} not found for project {project_id}.")
         names.append(found[0])
     return tuple(dict.fromkeys(names))
 

@@ -25,6 +25,8 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.get(f"{one}/usages", read(service.usages)),
         web.get(f"{one}/traits", read(service.traits)),
         web.get("/placement/allocations/{consumer}", read(service.allocations)),
+        web.get("/placement/resource_classes", read(service.classes)),
+        web.get("/placement/traits", read(service.all_traits)),
     ]
 
 
@@ -80,6 +82,14 @@ class _Placement:
         return answer(
             {"traits": sorted(provider.traits), "resource_provider_generation": provider.generation}
         )
+
+    async def classes(self, _request: web.Request) -> web.Response:
+        names = sorted({name for provider in await self._all() for name in provider.inventories})
+        rows = [{"name": name, "links": []} for name in names]
+        return answer({"resource_classes": rows})
+
+    async def all_traits(self, _request: web.Request) -> web.Response:
+        return answer({"traits": sorted({name for each in await self._all() for name in each.traits})})
 
     async def allocations(self, request: web.Request) -> web.Response:
         async with self._cloud.store.read() as connection:

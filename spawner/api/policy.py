@@ -18,16 +18,19 @@ POLICY: dict[str, str] = {
     "compute:hypervisors": ADMIN,
     "compute:service": ADMIN,
     "compute:all-projects": ADMIN,
+    "compute:quota": ADMIN,
     "image:read": READER,
     "image:write": MEMBER,
     "image:publicize": ADMIN,
     "network:read": READER,
     "network:write": MEMBER,
+    "network:quota": ADMIN,
     "placement:read": ADMIN,
     "metrics:read": ADMIN,
     "volume:read": READER,
     "volume:write": MEMBER,
     "volume:all-projects": ADMIN,
+    "volume:quota": ADMIN,
 }
 
 

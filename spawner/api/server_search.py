@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +12,23 @@ from spawner.api.requests import truth
 from spawner.store.servers import Server
 
 
-def matches(server: Server, query: Mapping[str, str]) -> bool:
+def matches(server: Server, query: Mapping[str, str], addresses: Sequence[str] = ()) -> bool:
     """Whether a server is what the filters of a query string ask for. Raises Fault 400."""
     if "name" in query and not _is_match(query["name"], server.name):
         return False
+    for name, family in (("ip", "."), ("ip6", ":")):
+        if name in query and not any(family in each and _is_match(query[name], each) for each in addresses):
+            return False
+    for name, found in (("locked", server.locked), ("config_drive", server.config_drive)):
+        if name in query and truth(query[name]) is not found:
+            return False
     wanted = {
         "status": server.status,
+        "availability_zone": server.availability_zone,
+        "task_state": server.task_state.value if server.task_state else "",
+        "power_state": str(int(server.power_state)),
+        "reservation_id": f"r-{server.id[:8]}",
+        "hostname": server.hostname,
         "image": server.image_id,
         "flavor": server.flavor.id,
         "host": server.host,
@@ -32,11 +43,27 @@ def matches(server: Server, query: Mapping[str, str]) -> bool:
             return False
     if truth(query.get("deleted", "")):
         return False
-    if "tags" in query and not set(query["tags"].split(",")) <= set(server.tags):
+    if not _has_tags(server, query):
         return False
-    return "changes-since" not in query or _since(query["changes-since"]) <= (
-        server.updated_at or server.created_at
+    changed = server.updated_at or server.created_at
+    if "changes-since" in query and changed < _moment("changes-since", query):
+        return False
+    return "changes-before" not in query or changed <= _moment("changes-before", query)
+
+
+def _has_tags(server: Server, query: Mapping[str, str]) -> bool:
+    """All, any, not all, or none of some tags."""
+    had = set(server.tags)
+    wanted = {name: set(query.get(name, "").split(",")) for name in _TAG_FILTERS if name in query}
+    return (
+        wanted.get("tags", set()) <= had
+        and (not wanted.get("tags-any") or bool(wanted["tags-any"] & had))
+        and ("not-tags" not in wanted or not wanted["not-tags"] <= had)
+        and not wanted.get("not-tags-any", set()) & had
     )
+
+
+_TAG_FILTERS = ("tags", "tags-any", "not-tags", "not-tags-any")
 
 
 def _is_match(pattern: str, name: str) -> bool:
@@ -47,11 +74,11 @@ def _is_match(pattern: str, name: str) -> bool:
         return pattern in name
 
 
-def _since(word: str) -> float:
+def _moment(name: str, query: Mapping[str, str]) -> float:
     try:
-        moment = datetime.fromisoformat(word)
+        moment = datetime.fromisoformat(query[name])
     except ValueError:
-        raise Fault(400, "Invalid changes-since value") from None
+        raise Fault(400, f"Invalid {name} value") from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 

@@ -60,6 +60,7 @@ def detail(
     *,
     ports: Sequence[Any] = (),
     network_names: Mapping[str, str] | None = None,
+    description: str | None = None,
     volumes: Sequence[Any] = (),
     is_admin: bool = False,
 ) -> dict[str, Any]:
@@ -105,6 +106,8 @@ def detail(
         document["OS-EXT-SRV-ATTR:host"] = server.host
         document["OS-EXT-SRV-ATTR:hypervisor_hostname"] = server.host
         document["OS-EXT-SRV-ATTR:instance_name"] = f"instance-{server.id[:8]}"
+    if version >= (2, 19):
+        document["description"] = description
     _add_newer(document, server, version, is_admin)
     return document
 
@@ -128,8 +131,6 @@ def _add_newer(document: dict[str, Any], server: Server, version: Version, is_ad
         document["locked"] = server.locked
     if version >= (2, 16) and is_admin:
         document["host_status"] = "UP" if server.host else ""
-    if version >= (2, 19):
-        document["description"] = None
     if version >= (2, 26):
         document["tags"] = list(server.tags)
     if version >= (2, 63):

@@ -1,12 +1,10 @@
-"""Cinder v3: volumes, their types and attachments, limits and quotas.
+"""Cinder v3: volumes.
 
 Source: Block Storage API v3 reference; the paths are those of microversion 3.67, without a project in them.
 """
 
 from __future__ import annotations
 
-import functools
-import re
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -15,6 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import volumes
+from spawner.api import quotas, volume_version
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import (
@@ -30,22 +29,11 @@ from spawner.api.requests import (
     takes,
     truth,
 )
-from spawner.store.tables import VOLUME_ATTACHMENTS, VOLUMES
+from spawner.api.volume_misc import TYPE
+from spawner.store.tables import VOLUMES
 from spawner.volumes import NewVolume
 
 BASE = "/volume/v3"
-HEADER = "OpenStack-API-Version"
-MINIMUM, MAXIMUM = (3, 0), (3, 67)
-TYPE = {
-    "id": "6f5e1e2e-2f5b-5b56-9d2f-6c0f5b8f5a11",
-    "name": "qcow2",
-    "description": "One qcow2 file on the host",
-    "is_public": True,
-    "os-volume-type-access:is_public": True,
-    "extra_specs": {},
-    "qos_specs_id": None,
-}
-QUOTAS = {"volumes": 100, "gigabytes": 10_000, "snapshots": 0, "backups": 0, "backup_gigabytes": 0}
 SIZE_LIMIT_GIB = 10_000
 SORT_KEYS = ("created_at", "updated_at", "name", "size_gib", "status", "id")
 
@@ -136,76 +124,11 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         ("POST", "/volumes/{id}/metadata", write(service.add_metadata)),
         ("PUT", "/volumes/{id}/metadata", write(service.replace_metadata)),
         ("DELETE", "/volumes/{id}/metadata/{key}", write(service.remove_metadata)),
-        ("GET", "/types", read(service.types)),
-        ("GET", "/types/{id}", read(service.type)),
-        ("GET", "/attachments", read(service.attachments)),
-        ("GET", "/attachments/detail", read(service.attachments)),
-        ("GET", "/attachments/{id}", read(service.attachment)),
-        ("DELETE", "/attachments/{id}", write(service.remove_attachment)),
-        ("GET", "/limits", read(service.limits)),
-        ("GET", "/os-quota-sets/{tenant}", read(service.quotas)),
-        ("GET", "/os-quota-sets/{tenant}/defaults", read(service.quotas)),
-        ("GET", "/os-availability-zone", read(service.zones)),
     )
-    found = [web.route(method, f"{BASE}{path}", _with_version(handler)) for method, path, handler in table]
-    documents = {
-        "/volume": (300, {"versions": [_version(cloud)]}),
-        "/volume/": (300, {"versions": [_version(cloud)]}),
-        "/volume/v3": (200, {"versions": [_version(cloud)]}),
-        "/volume/v3/": (200, {"versions": [_version(cloud)]}),
-    }
-    return found + [web.get(path, _always(*document)) for path, document in documents.items()]
-
-
-def _always(status: int, document: object) -> Handler:
-    async def handler(_request: web.Request) -> web.StreamResponse:
-        return answer(document, status)
-
-    return handler
-
-
-def _with_version(handler: Handler) -> Handler:
-    """Say in the answer which microversion it was made with. Raises Fault 406 for one that is not served."""
-
-    @functools.wraps(handler)
-    async def versioned(request: web.Request) -> web.StreamResponse:
-        version = _requested(request.headers.get(HEADER, ""))
-        response = await handler(request)
-        response.headers[HEADER] = f"volume {version[0]}.{version[1]}"
-        response.headers["Vary"] = HEADER
-        return response
-
-    return versioned
-
-
-def _requested(header: str) -> tuple[int, int]:
-    for entry in header.split(","):
-        service, _, number = entry.strip().partition(" ")
-        if service.lower() != "volume":
-            continue
-        if number.strip() == "latest":
-            return MAXIMUM
-        if not (match := re.fullmatch(r"(\d{1,4})\.(\d{1,4})", number.strip())):
-            raise Fault(400, f"API Version String {number[:20]} is of invalid format.")
-        version = (int(match[1]), int(match[2]))
-        if not MINIMUM <= version <= MAXIMUM:
-            raise Fault(406, f"Version {number} is not supported by the API. Minimum is 3.0, maximum 3.67.")
-        return version
-    return MINIMUM
-
-
-def _version(cloud: Cloud) -> dict[str, object]:
-    return {
-        "id": "v3.0",
-        "status": "CURRENT",
-        "version": f"{MAXIMUM[0]}.{MAXIMUM[1]}",
-        "min_version": f"{MINIMUM[0]}.{MINIMUM[1]}",
-        "updated": "2021-10-27T00:00:00Z",
-        "links": [link(f"{cloud.url}/volume/v3/")],
-        "media-types": [
-            {"base": "application/json", "type": "application/vnd.openstack.volume+json;version=3"}
-        ],
-    }
+    return [
+        web.route(method, f"{BASE}{path}", volume_version.with_version(handler))
+        for method, path, handler in table
+    ]
 
 
 class _Volumes:
@@ -311,7 +234,7 @@ class _Volumes:
         wish = form.volume
         async with self._cloud.store.read() as connection:
             size_gib = await self._size(connection, request, wish)
-            await self._check_quota(connection, request, size_gib, 1)
+            await quotas.check_volumes(connection, request[IDENTITY].project_id, size_gib, 1)
         volume_id = await self._cloud.volumes.create(
             NewVolume(
                 size_gib=size_gib,
@@ -344,18 +267,6 @@ class _Volumes:
                 f" from {least} to {SIZE_LIMIT_GIB} (GiB).",
             )
         return int(str(size))
-
-    async def _check_quota(
-        self, connection: AsyncConnection, request: web.Request, more_gib: int, more_volumes: int
-    ) -> None:
-        used = await self._used(connection, request[IDENTITY].project_id)
-        for name, more in (("volumes", more_volumes), ("gigabytes", more_gib)):
-            if used[name] + more > QUOTAS[name]:
-                raise Fault(
-                    413,
-                    f"VolumeSizeExceedsAvailableQuota: Requested {more}, quota is {QUOTAS[name]} {name}"
-                    f" and {used[name]} are used.",
-                )
 
     @takes(_UpdateVolume)
     async def update(self, request: web.Request, form: _UpdateVolume) -> web.Response:
@@ -400,7 +311,7 @@ class _Volumes:
                 f" ({row.size_gib} GiB), it is {size_gib}.",
             )
         async with self._cloud.store.read() as connection:
-            await self._check_quota(connection, request, size_gib - row.size_gib, 0)
+            await quotas.check_volumes(connection, row.project_id, size_gib - row.size_gib, 0)
         await self._cloud.volumes.extend(row.id, size_gib, caller(request), self._own(request))
         return web.Response(status=202)
 
@@ -448,98 +359,6 @@ class _Volumes:
         )
         return web.Response(status=200)
 
-    # --- types, attachments, limits ---------------------------------------------------------------------
-
-    async def types(self, _request: web.Request) -> web.Response:
-        return answer({"volume_types": [TYPE]})
-
-    async def type(self, request: web.Request) -> web.Response:
-        if request.match_info["id"] not in {TYPE["id"], "default"}:
-            raise Fault(404, f"Volume type {request.match_info['id'][:64]} could not be found.")
-        return answer({"volume_type": TYPE})
-
-    async def _places(self, request: web.Request) -> list[tuple[Any, Any]]:
-        """Each attachment of the caller's volumes, with its volume."""
-        own = self._own(request)
-        query = select(VOLUME_ATTACHMENTS).order_by(VOLUME_ATTACHMENTS.c.created_at.desc())
-        async with self._cloud.store.read() as connection:
-            rows = {row.id: row for row in await connection.execute(select(VOLUMES))}
-            places = (await connection.execute(query)).all()
-        return [
-            (place, rows[place.volume_id])
-            for place in places
-            if own in {None, rows[place.volume_id].project_id}
-        ]
-
-    async def attachments(self, request: web.Request) -> web.Response:
-        found = [
-            _attachment(place, volume)
-            for place, volume in await self._places(request)
-            if request.query.get("volume_id", place.volume_id) == place.volume_id
-            and request.query.get("instance_id", place.server_id) == place.server_id
-            and request.query.get("status", "attached") == "attached"
-        ]
-        rows, _more = page(request, found, lambda each: str(each["id"]))
-        return answer({"attachments": rows})
-
-    async def _attachment(self, request: web.Request) -> tuple[Any, Any]:
-        for place, volume in await self._places(request):
-            if place.id == request.match_info["id"]:
-                return place, volume
-        wanted = request.match_info["id"][:64]
-        raise Fault(404, f"Volume attachment could not be found with filter: attachment_id = {wanted}.")
-
-    async def attachment(self, request: web.Request) -> web.Response:
-        return answer({"attachment": _attachment(*await self._attachment(request))})
-
-    async def remove_attachment(self, request: web.Request) -> web.Response:
-        """As Cinder since CVE-2023-2088: what a server uses is taken out of it through Nova."""
-        place, _volume = await self._attachment(request)
-        raise Fault(
-            409,
-            "Detach volume using the Compute API: the attachment is used by the server"
-            f" {place.server_id} (openstack server remove volume).",
-        )
-
-    async def _used(self, connection: AsyncConnection, project_id: str) -> dict[str, int]:
-        query = select(VOLUMES.c.size_gib).where(VOLUMES.c.project_id == project_id)
-        sizes = list((await connection.execute(query)).scalars())
-        return {"volumes": len(sizes), "gigabytes": sum(sizes)}
-
-    async def limits(self, request: web.Request) -> web.Response:
-        async with self._cloud.store.read() as connection:
-            used = await self._used(connection, request[IDENTITY].project_id)
-        absolute = {
-            "maxTotalVolumes": QUOTAS["volumes"],
-            "maxTotalVolumeGigabytes": QUOTAS["gigabytes"],
-            "maxTotalSnapshots": QUOTAS["snapshots"],
-            "maxTotalBackups": QUOTAS["backups"],
-            "maxTotalBackupGigabytes": QUOTAS["backup_gigabytes"],
-            "totalVolumesUsed": used["volumes"],
-            "totalGigabytesUsed": used["gigabytes"],
-            "totalSnapshotsUsed": 0,
-            "totalBackupsUsed": 0,
-            "totalBackupGigabytesUsed": 0,
-        }
-        return answer({"limits": {"rate": [], "absolute": absolute}})
-
-    async def quotas(self, request: web.Request) -> web.Response:
-        project = request.match_info["tenant"]
-        if project != request[IDENTITY].project_id and not may(request, "volume:all-projects"):
-            raise Fault(403, "Policy doesn't allow volume_extension:quotas:show to be performed.")
-        limits: dict[str, Any] = {**QUOTAS, "groups": 0, "per_volume_gigabytes": SIZE_LIMIT_GIB}
-        if truth(request.query.get("usage", "")):
-            async with self._cloud.store.read() as connection:
-                used = await self._used(connection, project)
-            limits = {
-                name: {"limit": value, "in_use": used.get(name, 0), "reserved": 0}
-                for name, value in limits.items()
-            }
-        return answer({"quota_set": {"id": project, **limits}})
-
-    async def zones(self, _request: web.Request) -> web.Response:
-        return answer({"availabilityZoneInfo": [{"zoneName": "nova", "zoneState": {"available": True}}]})
-
 
 def _metadata(row: Any) -> dict[str, str]:
     """The column, whose name is also an attribute of every row's class."""
@@ -555,19 +374,6 @@ def _place(place: Any) -> dict[str, Any]:
         "host_name": None,
         "device": place.device,
         "attached_at": iso(place.created_at, micro=True),
-    }
-
-
-def _attachment(place: Any, volume: Any) -> dict[str, Any]:
-    return {
-        "id": place.id,
-        "volume_id": place.volume_id,
-        "instance": place.server_id,
-        "status": {"attaching": "attaching", "detaching": "detaching"}.get(volume.status, "attached"),
-        "attach_mode": "rw",
-        "attached_at": iso(place.created_at, micro=True),
-        "detached_at": None,
-        "connection_info": {},
     }
 
 

@@ -33,6 +33,9 @@ BODIES: dict[str, Any] = {
     "put /network/v2.0/subnets/{id}": {"subnet": {"name": "mine"}},
     "put /network/v2.0/ports/{id}": {"port": {"name": "mine"}},
     "put /network/v2.0/security-groups/{id}": {"security_group": {"name": "mine"}},
+    "post /compute/v2.1/servers/{id}/remote-consoles": {
+        "remote_console": {"protocol": "vnc", "type": "novnc"}
+    },
     "post /compute/v2.1/servers/{id}/os-interface": {"interfaceAttachment": {}},
     "post /compute/v2.1/servers/{id}/os-volume_attachments": {"volumeAttachment": {"volumeId": "x"}},
     "put /compute/v2.1/servers/{id}/os-volume_attachments/{volume}": {"volumeAttachment": {"volumeId": "x"}},
@@ -51,14 +54,19 @@ SHARED = {
     "/compute/v2.1/os-hypervisors/": "for admins, whatever the id",
     "/compute/v2.1/os-services/": "for admins, whatever the id",
     "/compute/v2.1/os-quota-sets/": "Nova says 403 for another project's quota",
+    "/compute/v2.1/os-quota-class-sets/": "the defaults, the same for everybody",
+    "/volume/v3/os-quota-class-sets/": "the defaults, the same for everybody",
+    "/compute/v2.1/os-simple-tenant-usage/": "Nova says 403 for another project's usage",
+    "/volume/v3/snapshots/": "there are none, of nobody",
+    "/volume/v3/backups/": "there are none, of nobody",
     "/identity/v3/regions/": "there is one region, and it is everybody's",
     "/identity/v3/roles/": "roles belong to nobody",
     "/identity/v3/domains/": "there is one domain, and it is everybody's",
     "/image/v2/schemas/": "says nothing of any project",
-    "/network/v2.0/quotas/": "the same figures for everybody",
+    "/network/v2.0/quotas/": "403 for another project's quota",
     "/network/v2.0/extensions/": "says nothing of any project",
     "/volume/v3/types/": "types belong to nobody",
-    "/volume/v3/os-quota-sets/": "the same figures for everybody",
+    "/volume/v3/os-quota-sets/": "Cinder says 403 for another project's quota",
     "/placement/": "for admins, whatever the id",
 }
 

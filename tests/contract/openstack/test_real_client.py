@@ -17,7 +17,7 @@ from spawner.api.cloud import Cloud
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    ("script_name", "least"), [("commands.sh", 80), ("devices.sh", 50), ("people.sh", 50)]
+    ("script_name", "least"), [("commands.sh", 80), ("devices.sh", 50), ("people.sh", 50), ("limits.sh", 65)]
 )
 async def test_the_openstack_client_works(
     cloud: Cloud, client_directory: Path, tmp_path: Path, script_name: str, least: int

@@ -18,17 +18,17 @@ SERVICES: dict[str, tuple[str, ...]] = {
     "image": ("image",),
     "compute": (
         "flavor", "keypair", "server", "console log", "hypervisor", "availability zone", "compute service",
-        "limits", "quota",
+        "limits", "quota", "usage", "console url",
     ),
-    "network": ("network", "subnet", "port", "security group"),
-    "placement": ("resource provider",),
+    "network": ("network", "subnet", "port", "security group", "router", "floating ip"),
+    "placement": ("resource",),
     "volume": ("volume",),
 }  # fmt: skip
 VERBS = (
     "create|list|show|set|unset|save|delete|issue|start|stop|reboot|rebuild|resize|confirm|revert|pause|unpause"
-    "|lock|unlock|rescue|unrescue|revoke|add|remove"
+    "|lock|unlock|rescue|unrescue|revoke|suspend|shelve|migrate|add|remove"
 )
-WHAT = "volume|port|network|fixed ip"
+WHAT = "volume|port|network|fixed ip|security group"
 COMMAND = re.compile(
     rf"^(?:[a-z]+ )*?(?:resize (?:confirm|revert)|user password set|(?:add|remove) (?:{WHAT})|{VERBS})(?= |$)"
 )
@@ -46,7 +46,7 @@ real client (python-openstackclient 10.5.0, osc-placement 4.9.1) runs every line
 def _calls() -> list[tuple[bool, str]]:
     """Each call of the scripts: whether it must work, and its words."""
     found = []
-    for script in ("commands.sh", "devices.sh", "people.sh"):
+    for script in ("commands.sh", "devices.sh", "people.sh", "limits.sh"):
         for line in (SCRIPTS / script).read_text().splitlines():
             match = re.match(r'(?:run|soon) (ok|no) (?:"[^"]*"|\S+) (.+)', line)
             if match:

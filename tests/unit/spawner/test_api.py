@@ -19,7 +19,7 @@ from aiohttp import web
 from spawner import identity
 from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
-from spawner.api.quotas import QUOTAS
+from spawner.api.quotas import DEFAULTS
 from spawner.compute.fake_node import FakeNode
 from spawner.empty_disk import empty_qcow2
 from spawner.service import open_cloud
@@ -514,7 +514,13 @@ async def test_filters_and_sorting(cloud: Cloud, member: Api) -> None:
 
 
 async def test_over_quota_is_a_403_with_figures(admin: Api) -> None:
-    too_large = {"name": "huge", "vcpus": QUOTAS["cores"] + 1, "ram": 64, "disk": 0, "id": "huge"}
+    too_large = {
+        "name": "huge",
+        "vcpus": DEFAULTS["compute"]["cores"] + 1,
+        "ram": 64,
+        "disk": 0,
+        "id": "huge",
+    }
     assert (await admin.call("POST", "/compute/v2.1/flavors", {"flavor": too_large}))[0] == 200
     form = {"name": "web", "imageRef": await _image(admin), "flavorRef": "huge", "networks": "none"}
     status, document = await admin.call("POST", "/compute/v2.1/servers", {"server": form}, "2.96")

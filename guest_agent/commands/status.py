@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, machine: Machine) -> int:
     """Print the status; 1 after errors, 2 after recoverable errors, else 0."""
     details = details_of(machine)
-    while arguments.wait and details.running in {"running", "not started"}:
+    while arguments.wait and details.running in {"running", "not started"} and not _is_kept_still(machine):
         if arguments.format == "tabular":
             print(".", end="", flush=True)
         time.sleep(POLL_S)
@@ -103,6 +103,15 @@ def run(arguments: argparse.Namespace, machine: Machine) -> int:
     shown = {"tabular": _tabular, "json": _as_json, "yaml": _as_yaml}[arguments.format]
     print(shown(details, arguments.long))
     return details.condition if details.running != "disabled" else DONE
+
+
+def _is_kept_still(machine: Machine) -> bool:
+    """Whether nothing will ever start: without systemd the services themselves heed marker and command line,
+    though the status is called `enabled-by-sysvinit` all the same. Source: guest-agent.md 1.2, 5.3.
+    """
+    if os.path.isdir(machine.path("/run/systemd/system")) or machine.exists(places(machine)[0]):
+        return False
+    return machine.exists(MARKER) or DISABLED in (machine.read_text("/proc/cmdline") or "")
 
 
 def boot_status(machine: Machine) -> BootStatus:

@@ -309,3 +309,13 @@ def test_commands_are_recorded_with_all_that_was_handed_over(booted: Root) -> No
     owners = booted.json("run/cloud-init/owners.json")
     assert owners["/etc/motd"] == ["root", "root", "0644"]
     assert owners["/var/lib/cloud/instances/i-1/obj.pkl"] == ["root", "root", "0400"]
+
+
+@pytest.mark.parametrize("how", ["marker", "command line"])
+def test_ga_s12_nobody_waits_for_services_that_never_start(root: Root, how: str) -> None:
+    """Without systemd (Alpine) the services heed both themselves."""
+    if how == "marker":
+        root.put("etc/cloud/cloud-init.disabled", "")
+    else:
+        root.put("proc/cmdline", "root=/dev/vda1 cloud-init=disabled\n")
+    assert root.agent("status", "--wait") == 0

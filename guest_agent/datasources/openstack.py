@@ -103,8 +103,9 @@ def _answering(search: Search, settings: Mapping[str, object], policy: Policy) -
     """The first address that lists versions, and its list. Waits `max_wait` seconds in all, if told to."""
     wait_s = _number(settings.get("max_wait"), -1.0)
     ends = time.monotonic() + (wait_s if wait_s > 0 else policy.deadline_s)
-    candidates = addresses(search, settings)
     while True:
+        # Anew each time: an interface may get its link-local address while we wait.
+        candidates = addresses(search, settings)
         asked = _Listing(search, policy, ends)
         for look in (asked.glance, asked.insist):
             for base in candidates:

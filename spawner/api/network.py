@@ -327,7 +327,8 @@ class _Networks:
                     "binding:host_id": "",
                     "binding:profile": {},
                     "binding:vif_type": "other" if row.device_id else "unbound",
-                    "binding:vif_details": {},
+                    # Neutron's word for whether the rules of security groups are held: no backend does.
+                    "binding:vif_details": {"port_filter": False},
                     "ip_allocation": "immediate" if row.fixed_ips else "none",
                     "propagate_uplink_status": False,
                     "qos_policy_id": None,

@@ -618,6 +618,7 @@ async def test_ports_get_different_addresses_and_give_them_back(member: Api) -> 
     for _number in range(5):
         status, made = await member.call("POST", "/network/v2.0/ports", {"port": {"network_id": network}})
         assert status == 201
+        assert made["port"]["binding:vif_details"] == {"port_filter": False}
         ports.append(made["port"])
     addresses = [port["fixed_ips"][0]["ip_address"] for port in ports]
     assert sorted(addresses) == [f"192.0.2.{last}" for last in range(2, 7)]

@@ -112,8 +112,9 @@ class _Keypairs:
                 400, "Keypair name contains unsafe characters. Use letters, digits, '_', '-', '.', '@'."
             )
         private = None
-        public = (wish.public_key or "").strip()
-        if not public:
+        # Kept as it came, with its line end, as Nova does: pycloudlib compares it with its file.
+        public = wish.public_key or ""
+        if not public.strip():
             if request[MICROVERSION] >= (2, 92):
                 raise Fault(
                     400, "Invalid input for field/attribute keypair. 'public_key' is a required property"

@@ -279,7 +279,7 @@ async def public_key(connection: AsyncConnection, user_id: str, name: str | None
     found = (await connection.execute(query)).scalar()
     if found is None:
         raise Fault(400, "Invalid key_name provided.")
-    return str(found)
+    return str(found).strip()
 
 
 def user_data(text: str | None) -> bytes | None:

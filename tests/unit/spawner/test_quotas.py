@@ -17,6 +17,7 @@ from spawner.api.cloud import Cloud
 from spawner.compute.fake_node import FakeNode
 from spawner.identity import Identity
 from spawner.service import open_cloud
+from spawner.store import servers
 
 COMPUTE, NETWORK, VOLUME = "/compute/v2.1", "/network/v2.0", "/volume/v3"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJq0tmXNeXv4qAxb7c2b4O5W1YsyUy4IVYQbWdJzk4Ev"
@@ -362,3 +363,18 @@ async def test_usage_counts_hours_of_servers_that_are_gone_too(member: Api, admi
     assert (await member.call("GET", base))[0] == 403
     assert (await member.call("GET", f"{base}/p2"))[0] == 403
     assert (await member.call("GET", f"{base}/p1?start=2030-01-01&end=2029-01-01"))[0] == 400
+
+
+async def test_a_public_key_is_kept_with_its_line_end_and_given_to_guests_without(
+    member: Api, cloud: Cloud
+) -> None:
+    form = {"keypair": {"name": "k", "public_key": f"{KEY} me\n"}}
+    assert (await member.call("POST", f"{COMPUTE}/os-keypairs", form))[0] == 201
+    shown = (await member.call("GET", f"{COMPUTE}/os-keypairs/k"))[1]["keypair"]
+    assert shown["public_key"] == f"{KEY} me\n"
+    status, answer = await member.server(await member.image(), key_name="k")
+    assert status == 202
+    async with cloud.store.read() as connection:
+        server = await servers.get(connection, answer["server"]["id"])
+    assert server.public_key == f"{KEY} me"
+    await cloud.conductor.settled()

@@ -65,6 +65,7 @@ def build(into: Path, forms: Iterable[str] = FORMS, epoch_s: int = DEFAULT_EPOCH
         work = Path(directory)
         write_slimmed(work / "modules")
         (work / "copyright").write_text(COPYRIGHT)
+        _write_scripts(work / "scripts", epoch_s)
         chosen = [package for package in recipe.PACKAGES if package.form in wanted]
         made += [_package(package, work, into, epoch_s) for package in chosen]
         if "pyz" in wanted:
@@ -83,8 +84,17 @@ def write_slimmed(into: Path) -> None:
             shutil.copyfile(source, target)
 
 
+def _write_scripts(into: Path, epoch_s: int) -> None:
+    """Copies that bear the package's time: an .apk would hold the scripts' own, that of the checkout."""
+    into.mkdir()
+    for source in recipe.SCRIPTS.iterdir():
+        target = into / source.name
+        shutil.copyfile(source, target)
+        os.utime(target, (epoch_s, epoch_s))
+
+
 def _package(package: recipe.Package, work: Path, into: Path, epoch_s: int) -> Made:
-    described = recipe.document(package, work / "modules", work / "copyright", epoch_s)
+    described = recipe.document(package, work, epoch_s)
     # JSON is YAML enough for nfpm.
     configuration = work / f"{package.family}.yaml"
     configuration.write_text(json.dumps(described))

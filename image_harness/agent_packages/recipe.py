@@ -95,11 +95,14 @@ def _openrc() -> Iterator[Item]:
         yield Item(f"/etc/init.d/{path.name}", str(path), 0o755)
 
 
-def document(package: Package, slimmed: Path, copyright_file: Path, epoch_s: int) -> dict[str, object]:
-    """A package as nfpm wants it described. `epoch_s`: the time that all files of it bear."""
+def document(package: Package, work: Path, epoch_s: int) -> dict[str, object]:
+    """A package as nfpm wants it described. `work`: modules, scripts and copyright as `build` wrote them.
+
+    `epoch_s`: the time that all files of it bear.
+    """
     when = _rfc3339(epoch_s)
-    contents = [_content(item, when) for item in items(package, slimmed)]
-    contents.append(_content(Item(f"/usr/share/doc/{NAME}/copyright", str(copyright_file)), when))
+    contents = [_content(item, when) for item in items(package, work / "modules")]
+    contents.append(_content(Item(f"/usr/share/doc/{NAME}/copyright", str(work / "copyright")), when))
     return {
         "name": NAME,
         "arch": "all",
@@ -119,7 +122,7 @@ def document(package: Package, slimmed: Path, copyright_file: Path, epoch_s: int
         "conflicts": ["cloud-init"],
         "replaces": ["cloud-init"],
         "contents": contents,
-        "scripts": {when_run: str(SCRIPTS / name) for when_run, name in package.scripts},
+        "scripts": {when_run: str(work / "scripts" / name) for when_run, name in package.scripts},
         "rpm": {"buildhost": "localhost", "summary": SUMMARY},
     }
 

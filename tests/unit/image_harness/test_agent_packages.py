@@ -81,6 +81,9 @@ def test_packages_are_the_same_bytes_every_time(made: dict[tuple[str, str], Path
         ("pyz", ""),
     }
     assert [key for key in made if made[key].read_bytes() != again[key].read_bytes()] == []
+    # Nor does the time of a checkout show in one.
+    with tarfile.open(made["apk", "alpine"], ignore_zeros=True) as archive:
+        assert {member.mtime for member in archive} <= {0, build.DEFAULT_EPOCH_S}
 
 
 def test_the_deb_stands_in_for_cloud_init_as_policy_wants(made: dict[tuple[str, str], Path]) -> None:

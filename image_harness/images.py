@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 
@@ -34,6 +35,9 @@ def delete(name: str) -> int:
     found = [image for image in store.images() if image.name == name]
     for image in found:
         store.remove(image)
+    with contextlib.suppress(OSError):
+        # Not empty where somebody adds a build in this moment.
+        found[0].directory.parent.rmdir()
     return len(found)
 
 

@@ -85,6 +85,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main(["image", "add", str(source), "--name", "other", "--property", "bus"]) == 2
     assert "--property bus: this is no KEY=VALUE" in capsys.readouterr().err
     assert main(["image", "delete", "mine"]) == 0
+    assert not (store.directory() / "mine").exists()
     assert main(["image", "delete", "mine"]) == 2
     with pytest.raises(UnknownImage):
         images.show("mine")

@@ -59,6 +59,10 @@ class Guest:
         self._channel = channel
         self.report = channel.report
 
+    def __repr__(self) -> str:
+        """As a failed test shows it: the directory that tells all about the guest."""
+        return f"<guest: {self.report}>"
+
     def run(self, command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Answer:
         """Carry out a line of /bin/sh as root; one that takes longer is ended, with status 124 or 143.
 

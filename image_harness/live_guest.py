@@ -93,6 +93,10 @@ class Workshop:
             self.budget.close()
 
 
+def _facts(image: store.Image) -> str:
+    return f"kernel {image.manifest.kernel}" if image.kernel else f"{image.disk_format}, it boots by itself"
+
+
 class LiveGuest:
     """A guest of the pool, as a channel for `Guest`, and what becomes of its report.
 
@@ -113,7 +117,7 @@ class LiveGuest:
         prepared = workshop.image(wanted.image, self._tell)
         image = prepared.image
         host = workshop.host(image)
-        self._tell(Chosen(Choice.IMAGE, image.name, f"kernel {image.manifest.kernel}"))
+        self._tell(Chosen(Choice.IMAGE, image.name, _facts(image)))
         why_not = guest_template.why_not(wanted, image) if wanted.template else "nobody asked for it"
         uuid_ = uuid.uuid4() if why_not else guest_template.INSTANCE
         order = boot.Order(

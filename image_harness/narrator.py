@@ -23,6 +23,7 @@ from image_harness.progress import (
     Starting,
     Staying,
 )
+from image_harness.timeline.console import StockStage
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import AgentEvent, Finished, Malformed, Ready, Result, Started
 from spawner.compute.driver import Reason
@@ -74,6 +75,9 @@ def lines(happening: Happening, at_s: float | None) -> tuple[Line, ...]:
                 Line(heading, Tone.HEADING),
                 _at(0.0, "QEMU starts, the kernel boots", Tone.PLAIN),
             )
+        case Printed(word=StockStage(name=name)):
+            what = f"stock cloud-init: stage {name}" if name else "stock cloud-init has finished"
+            return (_at(at_s, what, Tone.HEADING),)
         case Printed():
             return ()
         case Restored():

@@ -54,7 +54,7 @@ def page(directory: Path, tests: Sequence[Case]) -> str:
     """The page. Reports are looked for where the tests say they are, and linked to from `directory`."""
     reports = list(dict.fromkeys(test.report for test in tests))
     failed = sum(test.outcome != "passed" for test in tests)
-    words = f"{len(tests)} tests, {failed} of them not passed, {len(reports)} guests"
+    words = f"{_counted(len(tests), 'test')}, {failed} not passed, {_counted(len(reports), 'guest')}"
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Guests under test</title>',
@@ -73,6 +73,10 @@ def page(directory: Path, tests: Sequence[Case]) -> str:
             "",
         ]
     )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _tests(tests: Sequence[Case], reports: Sequence[Path]) -> Iterator[str]:

@@ -15,6 +15,8 @@ _KERNEL = re.compile(r"\[ *(\d{1,7}\.\d{1,6})\] (.*)")
 _STATUS = re.compile(
     r"(?:\[ *(OK|FAILED|DEPEND) *\] |  +)(Started|Starting|Finished|Reached target|Failed to start) (.+)"
 )
+# Stock cloud-init counts its versions by the year since 17.1; our agent speaks on a channel of its own.
+_STOCK = re.compile(r"Cloud-init v\. (?:1[7-9]|[2-9]\d)\.\S+ (?:running '([a-z:-]{1,40})'|finished) at ")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _INIT = re.compile(r"Run \S+ as init process")
 
@@ -41,7 +43,14 @@ class FirstOutput:
     """The guest's first sign of life on the console."""
 
 
-Word = KernelLine | StatusLine | FirstOutput
+@dataclass(frozen=True)
+class StockStage:
+    """Stock cloud-init begins a stage; with an empty name it is done with all of them."""
+
+    name: str
+
+
+Word = KernelLine | StatusLine | FirstOutput | StockStage
 
 
 class Console:
@@ -71,6 +80,8 @@ class Console:
 def read(line: str) -> Word | None:
     """What one line of the console says about time; None: nothing."""
     plain = _COLOUR.sub("", line).rstrip()
+    if stock := _STOCK.search(plain):
+        return StockStage(stock[1] or "")
     if kernel := _KERNEL.match(plain):
         clock_s = float(kernel[1])
         return KernelLine(clock_s, bool(_INIT.match(kernel[2]))) if math.isfinite(clock_s) else None

@@ -14,11 +14,13 @@ from image_harness.progress import (
     Ended,
     Happening,
     Preparing,
+    Printed,
     Requested,
     Said,
     Starting,
     Staying,
 )
+from image_harness.timeline.console import FirstOutput, StockStage
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import Finished, Malformed, Ready, Result, StageTimes, Started
 from spawner.compute.driver import Ending, Reason
@@ -53,6 +55,9 @@ RESULT = Result("done", stages={"init-local": StageTimes(10.0, 10.25), "modules-
         ),
         (Said(Finished("x", "SUCCESS", 0.2, 2.1)), ["  2.50  stage x: ok"]),
         (Said(Ready(2.0)), []),
+        (Printed(StockStage("init-local")), ["  2.50  stock cloud-init: stage init-local"]),
+        (Printed(StockStage("")), ["  2.50  stock cloud-init has finished"]),
+        (Printed(FirstOutput()), []),
         (Said(Result("degraded")), ["  2.50  the agent reports: degraded"]),
         (Said(Malformed("line is not JSON")), ["  2.50  the agent's channel: line is not JSON"]),
         (Staying(42), ["  2.50  the guest stays up (process 42); Ctrl-C ends it"]),

@@ -10,7 +10,7 @@ import pytest
 
 from image_harness.progress import Happening, Printed, Requested, Restored, Said, Starting
 from image_harness.timeline import console, evidence, picture, spans, stock
-from image_harness.timeline.console import FirstOutput, KernelLine, StatusLine
+from image_harness.timeline.console import FirstOutput, KernelLine, StatusLine, StockStage
 from image_harness.timeline.spans import Span, State, Timeline, Track
 from metadata_server.access import AccessRecord
 from spawner.compute.agent_events import Finished, Ready, Result, Started
@@ -245,6 +245,15 @@ def test_the_console_says_what_concerns_time_and_no_more() -> None:
     assert reader.feed(b"[FAILED] Failed to start x.\nlogin: ") == (
         StatusLine("x", starts=False, failed=True),
     )
+
+
+def test_the_stages_of_stock_cloud_init_show_on_the_console() -> None:
+    line = "[   54.918029] cloud-init[361]: Cloud-init v. 25.1.4 running 'init-local' at Sun, 29 Nov"
+    assert console.read(line) == StockStage("init-local")
+    assert console.read(line.replace("init-local", "modules:final")) == StockStage("modules:final")
+    assert console.read("Cloud-init v. 25.1.4 finished at Sun, 29 Nov 2026") == StockStage("")
+    # Ours tells of its stages itself, in more words.
+    assert console.read(line.replace("25.1.4", "0.1.0")) == KernelLine(54.918029, is_init=False)
 
 
 def test_a_console_that_floods_is_bounded() -> None:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `guestling boot`."""
     parser.add_argument(
-        "image", metavar="IMAGE", help="an image's name, such as tiny; see `guestling image list`"
+        "image",
+        metavar="IMAGE",
+        help="an image's name, such as tiny (see `guestling image list`), or a raw or qcow2 file",
     )
     parser.add_argument("--name", default="guest", help="the instance's name and host name (default: guest)")
     parser.add_argument(
@@ -111,7 +113,7 @@ def _wanted(arguments: argparse.Namespace) -> Wanted:
 
 def _boot(arguments: argparse.Namespace, wanted: Wanted, expected: tuple[Expectation, ...]) -> int:
     from guestling.screen import printer
-    from image_harness.errors import HarnessError, UnknownImage
+    from image_harness.errors import HarnessError, InvalidImage, UnknownImage
     from image_harness.narrator import expectation_lines, lines, outcome_lines
     from image_harness.one_guest import visit
     from image_harness.report import new_directory
@@ -136,7 +138,7 @@ def _boot(arguments: argparse.Namespace, wanted: Wanted, expected: tuple[Expecta
         seen = visit(wanted, report, lambda happening, at_s: show(lines(happening, at_s)), look)
     except (HarnessError, SpawnerError) as error:
         output.complain(error)
-        return 2 if isinstance(error, UnknownImage) else 1
+        return 2 if isinstance(error, InvalidImage | UnknownImage) else 1
     if seen.failure is not None:
         output.complain(seen.failure)
     succeeded = seen.outcome.succeeded and seen.failure is None and not found

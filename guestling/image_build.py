@@ -25,7 +25,9 @@ class _Unreadable(Exception):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `guestling image build`."""
-    parser.add_argument("name", metavar="NAME", help="tiny, debian-12, debian-13 or debian-sid")
+    parser.add_argument(
+        "name", metavar="NAME", help="tiny, debian-12, debian-13, debian-sid, debian-13-cloud-init"
+    )
     parser.add_argument(
         "--refresh", action="store_true", help="fetch the packages anew, for security updates"
     )

@@ -30,6 +30,36 @@ def add(file: Path, name: str, properties: Mapping[str, str]) -> store.Built:
     """
     _check_name(name)
     memory_mib = _memory_mib(properties)
+    disk_format = _looked_into(file)
+    manifest = _manifest(name, _digest(file, properties), memory_mib, properties)
+    final = store.directory() / name / manifest.digest
+    cached = (final / store.MANIFEST).is_file()
+    if not cached:
+        with cache.new_directory(final) as work:
+            _take(file, disk_format, work)
+            store.write_manifest(work, manifest)
+    return store.Built(store.read(final), cached)
+
+
+def in_place(file: Path, where: Path) -> store.Image:
+    """An image file to boot from where it is; `where`: a directory that is made for what belongs to it.
+
+    Looked into as by `add`. Raises InvalidImage, OSError.
+    """
+    disk_format = _looked_into(file)
+    if disk_format not in AS_IT_IS:
+        raise InvalidImage(
+            str(file), f"guests do not run from {disk_format}", "Put it into the store: guestling image add"
+        )
+    where.mkdir(parents=True)
+    # The store's name for a disk says its format, whatever the file is called.
+    disk = where / f"disk.{disk_format}"
+    disk.symlink_to(file.resolve())
+    return store.Image(_manifest(file.name, "", MEMORY_MIB, {}), None, None, disk)
+
+
+def _looked_into(file: Path) -> str:
+    """The format of a disk image, by its content. Raises InvalidImage."""
     try:
         disk_format = detect(file)
         inspect(file, disk_format)
@@ -41,9 +71,13 @@ def add(file: Path, name: str, properties: Mapping[str, str]) -> store.Built:
     if disk_format == "raw" and (size := file.stat().st_size) % SECTOR_BYTES:
         wrong = f"its {size} bytes are no whole number of sectors, so this is no disk"
         raise InvalidImage(str(file), wrong, "Give a disk image of a guest")
-    manifest = store.Manifest(
+    return disk_format
+
+
+def _manifest(name: str, digest: str, memory_mib: int, properties: Mapping[str, str]) -> store.Manifest:
+    return store.Manifest(
         name=name,
-        digest=_digest(file, properties),
+        digest=digest,
         built=datetime.now(UTC).isoformat(timespec="seconds"),
         suite="",
         kernel="",
@@ -53,13 +87,6 @@ def add(file: Path, name: str, properties: Mapping[str, str]) -> store.Built:
         packages=(),
         properties=dict(sorted(properties.items())),
     )
-    final = store.directory() / name / manifest.digest
-    cached = (final / store.MANIFEST).is_file()
-    if not cached:
-        with cache.new_directory(final) as work:
-            _take(file, disk_format, work)
-            store.write_manifest(work, manifest)
-    return store.Built(store.read(final), cached)
 
 
 def _take(file: Path, disk_format: str, work: Path) -> None:

@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
-from image_harness import boot, explain, guest_template, images, instances, store
-from image_harness.errors import GuestBroken, HarnessError
+from image_harness import added, boot, explain, guest_template, images, instances, store
+from image_harness.errors import GuestBroken, HarnessError, UnknownImage
 from image_harness.guest import Guest
 from image_harness.guest_budget import Ledger
 from image_harness.guest_mark import Wanted
 from image_harness.guest_shell import overlay
 from image_harness.guest_shell.protocol import Answer
+from image_harness.layers import Say
 from image_harness.progress import Choice, Chosen, Happening, Preparing, Tell, nobody
 from image_harness.report import Report, put
 from image_harness.session import Loop, Session
@@ -63,8 +64,17 @@ class Workshop:
             def say(step: str) -> None:
                 tell(Preparing(step))
 
-            self._images[name] = overlay.with_shell(images.get(name, say).image, self._scratch, say)
+            self._images[name] = overlay.with_shell(self._found(name, say), self._scratch, say)
         return self._images[name]
+
+    def _found(self, name: str, say: Say) -> store.Image:
+        """The image of that name, else the file of that name. Raises HarnessError."""
+        try:
+            return images.get(name, say).image
+        except UnknownImage:
+            if not Path(name).is_file():
+                raise
+        return added.in_place(Path(name), self._scratch / f"file-{len(self._images)}")
 
     def host(self, image: store.Image) -> boot.Host:
         """Accelerator and network, found out once. Raises SpawnerError."""

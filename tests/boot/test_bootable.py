@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from guestling.main import main
-from image_harness import added, boot, images, store
+from image_harness import boot, store
 from image_harness.bootable import disk
 from image_harness.guest_mark import Wanted
 from image_harness.one_guest import one
@@ -117,18 +116,13 @@ def test_debian_boots_from_its_own_disk_and_its_root_grows(
     }
     assert manifest["epoch_s"] > 0
 
-    name = f"bootable-{os.getpid()}"
-    added.add(out, name, {"min_ram": "512"})
-    try:
-        wanted = Wanted(name, USER_DATA, Source.CONFIG_DRIVE, "web-1", timeout_s=600)
-        with one(wanted, tmp_path / "report") as guest:
-            assert (guest.result.status, guest.result.errors) == ("done", ()), guest.result
-            # Partitions and qcow2: a helper guest put into a copy what carries out commands.
-            assert guest.run("hostname").stdout == guest.file("/etc/hostname").content == "web-1\n"
-            assert guest.user("alice").groups >= {"adm"}
-            assert guest.run("findmnt -n -o SOURCE /").stdout == "/dev/vda2\n"
-            size_mib = int(guest.run("df --output=size -BM / | tail -1").stdout.strip().rstrip("M"))
-    finally:
-        images.delete(name)
+    wanted = Wanted(str(out), USER_DATA, Source.CONFIG_DRIVE, "web-1", timeout_s=600)
+    with one(wanted, tmp_path / "report") as guest:
+        assert (guest.result.status, guest.result.errors) == ("done", ()), guest.result
+        # Partitions and qcow2: a helper guest put into a copy what carries out commands.
+        assert guest.run("hostname").stdout == guest.file("/etc/hostname").content == "web-1\n"
+        assert guest.user("alice").groups >= {"adm"}
+        assert guest.run("findmnt -n -o SOURCE /").stdout == "/dev/vda2\n"
+        size_mib = int(guest.run("df --output=size -BM / | tail -1").stdout.strip().rstrip("M"))
     # 2 GiB as it was built; the rest of the disk is its boot partition and what ext4 keeps for itself.
     assert 3500 < size_mib < 4096

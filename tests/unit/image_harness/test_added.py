@@ -45,6 +45,30 @@ def test_other_formats_are_known_by_their_content(tmp_path: Path, form: str, kep
     assert image.disk_format == kept_as
 
 
+def test_a_file_is_booted_where_it_is(tmp_path: Path) -> None:
+    source = disk(tmp_path / "x.img")
+    image = added.in_place(source, tmp_path / "own")
+    assert image.disk is not None
+    assert (image.name, image.disk_format, image.disk.resolve()) == ("x.img", "raw", source)
+    assert image.directory == tmp_path / "own"
+    assert store.images() == ()
+
+
+@needs_qemu_img
+def test_a_file_that_guests_do_not_run_from_wants_the_store(tmp_path: Path) -> None:
+    with pytest.raises(InvalidImage, match=r"do not run from vmdk\. Put it into the store"):
+        added.in_place(create(tmp_path / "x.vmdk", "vmdk"), tmp_path / "own")
+
+
+@needs_qemu_img
+def test_sp_09_a_file_with_a_backing_file_is_not_booted(tmp_path: Path) -> None:
+    base, hostile = disk(tmp_path / "base.raw"), tmp_path / "hostile.qcow2"
+    argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(base), str(hostile)]
+    subprocess.run(argv, check=True)
+    with pytest.raises(InvalidImage, match="not safe to use: backing_file"):
+        added.in_place(hostile, tmp_path / "own")
+
+
 @needs_qemu_img
 def test_sp_09_a_backing_file_is_refused(tmp_path: Path) -> None:
     base = disk(tmp_path / "base.raw")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from image_harness import cache
 from image_harness.guest import Guest
 from image_harness.guest_mark import Wanted
-from image_harness.one_guest import one
+from image_harness.live_guest import LiveGuest, Workshop
 from image_harness.progress import Source
 
 # Half a minute each on a machine without KVM, more when it is busy; the first may have to build the image.
@@ -39,14 +41,54 @@ UNITS = ("cloud-init-main.service", *STAGES)
 STATE = r"cd /var/lib/cloud && find . -not -path './seed*' -printf '%P %M %l\n' | LC_ALL=C sort"
 
 
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """What the guests share."""
+    with cache.scratch() as scratch:
+        made = Workshop(scratch, tmp_path_factory.mktemp("reports"))
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def superblock(workshop: Workshop) -> bytes:
+    """Of the disk under the guests' layers, before any of them started."""
+    return superblock_now(workshop)
+
+
+def superblock_now(workshop: Workshop) -> bytes:
+    """A file system that is mounted to be written to notes that there, with the time."""
+    disk = workshop.image("debian-13").image.disk
+    assert disk is not None
+    with disk.open("rb") as file:
+        return file.read(2048)
+
+
+@pytest.fixture(scope="module")
+def starting(workshop: Workshop, superblock: bytes) -> Iterator[dict[Source, Future[Guest]]]:
+    """The guest of each source. Two start at a time: one for each processor of the smallest machine."""
+    live = {
+        source: LiveGuest(
+            Wanted("debian-13", USER_DATA.encode(), source, name="web", timeout_s=800),
+            workshop,
+            workshop.report_directory(source.value),
+        )
+        for source in Source
+    }
+    try:
+        with ThreadPoolExecutor(2) as threads:
+            yield {source: threads.submit(each.start) for source, each in live.items()}
+    finally:
+        for each in live.values():
+            each.close()
+
+
 @pytest.fixture(params=list(Source), ids=lambda source: source.value, scope="module")
-def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+def guest(request: pytest.FixtureRequest, starting: dict[Source, Future[Guest]]) -> Guest:
     """The guest of each source, up, with all units of its boot done."""
-    source: Source = request.param
-    wanted = Wanted("debian-13", USER_DATA.encode(), source, name="web", timeout_s=600)
-    with one(wanted, tmp_path_factory.mktemp(source.value)) as found:
-        assert said(found, "systemctl is-system-running --wait", timeout_s=300) == "running"
-        yield found
+    found = starting[request.param].result()
+    assert said(found, "systemctl is-system-running --wait", timeout_s=300) == "running"
+    return found
 
 
 def said(guest: Guest, command: str, timeout_s: float = 120) -> str:
@@ -123,3 +165,10 @@ def test_stages_started_by_hand_leave_what_the_one_process_left(guest: Guest) ->
         assert again[key] == told[key], key
     assert guest.file("/run/cloud-init/result.json").content == result
     assert guest.file("/srv/runcmd").content == "ran\n"
+
+
+def test_what_guests_write_goes_to_their_own_layers(
+    guest: Guest, workshop: Workshop, superblock: bytes
+) -> None:
+    said(guest, "sync")
+    assert superblock_now(workshop) == superblock

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
 import pytest
 
+from boot_stages.modules.set_passwords import CLASSES
 from tests.unit.guest_agent.run.roots import CONFIG, STAGES, Root
 
 ROOT = Path(__file__).parents[4]
 LOG = "var/log/cloud-init.log"
+STATUS = "var/lib/cloud/data/status.json"
+ALPHABET = "".join(CLASSES)
 SEMAPHORES = "var/lib/cloud/instances/i-1/sem"
 WRONG_TYPES = """\
 #cloud-config
@@ -199,3 +203,25 @@ def test_ga_w13_a_bad_item_is_refused_before_the_first_runs(root: Root) -> None:
     assert not [argv for argv in root.commands() if "runcmd" in argv[0]]
     [error] = root.status()["modules-config"]["errors"]
     assert "runcmd" in error
+
+
+def test_ga_w11_two_clones_get_passwords_that_nobody_can_guess_or_read_in_a_log(
+    root: Root, tmp_path: Path
+) -> None:
+    clone = Root(tmp_path / "clone")
+    found = []
+    for guest in (root, clone):
+        guest.put("etc/cloud/cloud.cfg", CONFIG.replace("users_groups]", "users_groups, set_passwords]"))
+        guest.put("etc/passwd", "root:x:0:0:root:/root:/bin/bash\nok:x:1000:1000::/home/ok:/bin/sh\n")
+        guest.seed("#cloud-config\nusers: []\nchpasswd: {users: [{name: ok, type: RANDOM}]}\n")
+        guest.all_stages()
+        lines = (guest.path / "run/cloud-init/commands.jsonl").read_text().splitlines()
+        [given] = [json.loads(line) for line in lines if json.loads(line)["argv"][0] == "chpasswd"]
+        password = given["stdin"].strip().partition(":")[2]
+        found.append(password)
+        assert password not in " ".join(given["argv"])
+        assert not any(password in text for text in (guest.text(LOG), guest.text(STATUS)))
+    # GA-W11 asks for 115 bits.
+    assert found[0] != found[1]
+    assert all(len(password) * math.log2(len(ALPHABET)) >= 115 for password in found)
+    assert all(set(password) <= set(ALPHABET) for password in found)

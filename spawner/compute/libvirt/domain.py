@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 from spawner.compute.agent_events import PORT_NAME
 from spawner.compute.driver import Bus, Disk, VmSpec
+from spawner.compute.libvirt.agent_port import NAME as AGENT_PIPES
 from spawner.compute.qemu.argv import nic_device
 from spawner.errors import InvalidSpec
 
@@ -252,11 +253,12 @@ def controllers(spec: VmSpec) -> list[Element]:
 
 def console(wiring: DomainWiring) -> Element:
     """The serial console: recorded by libvirt, which bounds the record; to be typed on through a socket."""
+    socket = wiring.run and wiring.run / "console.sock"
     return _element(
         "serial",
-        {"type": "pty"} if wiring.run is None else {"type": "unix"},
+        {"type": "pty"} if socket is None else {"type": "unix"},
         children=[
-            *_listening(wiring.run, "console"),
+            *([] if socket is None else [_element("source", {"mode": "bind", "path": str(socket)})]),
             _element("log", {"file": str(wiring.console_log), "append": "on"}),
             _element("target", {"type": "isa-serial", "port": "0"}),
         ],
@@ -268,12 +270,10 @@ def agent_port(spec: VmSpec, wiring: DomainWiring) -> list[Element]:
     if not spec.agent_channel:
         return []
     target = _element("target", {"type": "virtio", "name": PORT_NAME})
-    return [_element("channel", {"type": "unix"}, children=[*_listening(wiring.run, "agent"), target])]
-
-
-def _listening(run: Path | None, name: str) -> list[Element]:
-    """A socket in the guest's run directory; on another host libvirt finds a place itself."""
-    return [] if run is None else [_element("source", {"mode": "bind", "path": str(run / f"{name}.sock")})]
+    if wiring.run is None:  # on another host libvirt finds a place for a socket itself
+        return [_element("channel", {"type": "unix"}, children=[target])]
+    pipes = _element("source", {"path": str(wiring.run / AGENT_PIPES)})
+    return [_element("channel", {"type": "pipe"}, children=[pipes, target])]
 
 
 def randomness() -> Element:

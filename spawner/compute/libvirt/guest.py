@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from spawner import signals
 from spawner.compute.agent_events import AgentEvent, EventLog
 from spawner.compute.guest_commands import CommandChannel
 from spawner.compute.guest_plan import ASKED_LIMIT, PASSWORDS
+from spawner.compute.libvirt import agent_port
 from spawner.compute.node import OnSignal
 from spawner.compute.qemu.console import ConsoleFeed
 from spawner.compute.qemu.run_directory import RunDirectory
@@ -39,10 +40,11 @@ OnEvent = Callable[[AgentEvent], Awaitable[None]]
 
 @dataclass
 class _Line:
-    """One connected socket of a guest, and the task that reads it."""
+    """One connection to a guest: the task that reads it, and what is to be closed at its end."""
 
     writer: asyncio.StreamWriter
     reader: asyncio.Task[None]
+    reading: asyncio.BaseTransport
 
 
 class Guest:
@@ -90,8 +92,12 @@ class Guest:
     # --- the agent --------------------------------------------------------------------------------------
 
     async def follow(self, on_event: OnEvent) -> None:
-        """Read what the agent says, for as long as QEMU is there. Raises LibvirtFailed without its socket."""
-        self._agent = await self._connect("agent", self._events.feed, self._events.close)
+        """Read what the agent says, for as long as QEMU is there. Raises LibvirtFailed without its pipes."""
+        with self._named("the agent's port"):
+            reader, writer, reading = await agent_port.connect(self.run.path)
+        self._agent = self._line(
+            "agent", reader, writer, reading, take=self._events.feed, ended=self._events.close
+        )
         self._follower = asyncio.create_task(self._pass_on(on_event), name=f"follow {self._server_id}")
 
     async def _pass_on(self, on_event: OnEvent) -> None:
@@ -136,7 +142,11 @@ class Guest:
     async def _open_line(self) -> _Line:
         async with self._opening:
             if self._console is None:
-                self._console = await self._connect("console", self._feed_all, self._close_feeds)
+                with self._named("the console"):
+                    reader, writer = await asyncio.open_unix_connection(self.run.path / "console.sock")
+                self._console = self._line(
+                    "console", reader, writer, writer.transport, take=self._feed_all, ended=self._close_feeds
+                )
             return self._console
 
     def _feed_all(self, chunk: bytes) -> None:
@@ -161,21 +171,31 @@ class Guest:
             await asyncio.gather(self._follower, return_exceptions=True)
         await self._metadata.close()
 
-    async def _connect(self, name: str, take: Callable[[bytes], None], ended: Callable[[], None]) -> _Line:
-        path = self.run.path / f"{name}.sock"
+    @contextlib.contextmanager
+    def _named(self, what: str) -> Iterator[None]:
+        """Failures to connect say whose connection it was."""
         try:
-            reader, writer = await asyncio.open_unix_connection(path)
+            yield
         except OSError as error:
-            what = f"guest {self._server_id}"
-            raise LibvirtFailed(what, f"{path}: {error.strerror or error}") from error
+            raise LibvirtFailed(f"guest {self._server_id}, {what}", error.strerror or str(error)) from error
 
+    def _line(
+        self,
+        name: str,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        reading: asyncio.BaseTransport,
+        *,
+        take: Callable[[bytes], None],
+        ended: Callable[[], None],
+    ) -> _Line:
         async def pour() -> None:
             with contextlib.suppress(OSError):
                 while chunk := await reader.read(CHUNK):
                     take(chunk)
             ended()
 
-        return _Line(writer, asyncio.create_task(pour(), name=f"{name} of {self._server_id}"))
+        return _Line(writer, asyncio.create_task(pour(), name=f"{name} of {self._server_id}"), reading)
 
 
 class GuestConsole:
@@ -200,6 +220,7 @@ class GuestConsole:
 
 def _hang_up(line: _Line) -> None:
     line.reader.cancel()
+    line.reading.close()
     line.writer.close()
 
 

@@ -27,7 +27,7 @@ from spawner.compute import guest_plan
 from spawner.compute.agent_events import AgentEvent
 from spawner.compute.driver import Disk, VmSpec
 from spawner.compute.guest_plan import ROOT_DISK, GuestFiles, GuestPlan
-from spawner.compute.libvirt import cable, domain
+from spawner.compute.libvirt import agent_port, cable, domain
 from spawner.compute.libvirt.connection import Connection
 from spawner.compute.libvirt.domain import DomainWiring
 from spawner.compute.libvirt.domains import Domains, Monitor, Seen
@@ -375,6 +375,7 @@ class LibvirtNode:
         run = guest.run
         self._asked[server.id] = guest.asked
         await guest.serve(plan.instance, self._user)
+        agent_port.make(run.path, self._user)
         attachments = [
             await self._networks.connect(
                 port, run.metadata_socket, run.path, is_first=self._uri.is_local and number == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import networks
+from spawner.api import network_forms as forms
 from spawner.api import quotas
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
@@ -43,93 +44,6 @@ PROTOCOLS = frozenset(
     }
 )  # fmt: skip
 
-Name = Annotated[str, msgspec.Meta(max_length=255)]
-Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-
-
-class _Owned(msgspec.Struct, forbid_unknown_fields=True):
-    """What every new thing may name: the project that shall own it, which only an admin chooses."""
-
-    project_id: str | None = None
-    tenant_id: str | None = None
-    description: str = ""
-
-
-class _Network(_Owned, rename={"external": "router:external", "network_type": "provider:network_type"}):
-    name: Name = ""
-    admin_state_up: bool = True
-    shared: bool = False
-    mtu: int | str | None = None  # the client sends text
-    # What every network here is; anything else is refused.
-    external: Literal[False] = False
-    network_type: Literal["local"] = "local"
-    port_security_enabled: Literal[True] = True
-    is_default: Literal[False] = False
-    availability_zone_hints: list[Literal["nova"]] = []
-
-
-class _Pool(msgspec.Struct, forbid_unknown_fields=True):
-    start: str
-    end: str
-
-
-class _Route(msgspec.Struct, forbid_unknown_fields=True):
-    destination: str
-    nexthop: str
-
-
-class _Subnet(_Owned, kw_only=True):
-    network_id: str
-    cidr: str
-    ip_version: Literal[4, 6, "4", "6"] = 4
-    name: Name = ""
-    gateway_ip: str | msgspec.UnsetType | None = msgspec.UNSET
-    enable_dhcp: bool = True
-    dns_nameservers: list[str] = []
-    host_routes: list[_Route] = []
-    allocation_pools: list[_Pool] = []
-    ipv6_address_mode: Literal["slaac", "dhcpv6-stateful", "dhcpv6-stateless"] | None = None
-    ipv6_ra_mode: Literal["slaac", "dhcpv6-stateful", "dhcpv6-stateless"] | None = None
-
-
-class _FixedIp(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    subnet_id: str | None = None
-    ip_address: str | None = None
-
-
-class _Port(_Owned, kw_only=True):
-    network_id: str
-    name: Name = ""
-    mac_address: Annotated[str, msgspec.Meta(pattern="^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$")] | None = None
-    fixed_ips: list[_FixedIp] = []
-    device_id: Name = ""
-    device_owner: Name = ""
-    admin_state_up: bool = True
-    security_groups: list[str] | None = None
-    # What every port here is; anything else is refused.
-    port_security_enabled: Literal[True] = True
-    vnic_type: Literal["normal"] = msgspec.field(default="normal", name="binding:vnic_type")
-    allowed_address_pairs: Annotated[list[Any], msgspec.Meta(max_length=0)] = []
-    extra_dhcp_opts: Annotated[list[Any], msgspec.Meta(max_length=0)] = []
-
-
-class _SecurityGroup(_Owned, kw_only=True):
-    name: Name
-    stateful: bool = True
-
-
-class _Rule(_Owned, kw_only=True):
-    security_group_id: str
-    direction: Literal["ingress", "egress"]
-    ethertype: Literal["IPv4", "IPv6"] = "IPv4"
-    protocol: str | int | None = None
-    port_range_min: Port | None = None
-    port_range_max: Port | None = None
-    remote_ip_prefix: str | None = None
-    remote_group_id: str | None = None
-    remote_address_group_id: None = None
-
-
 _RULE_FIELDS = (
     "security_group_id",
     "direction",
@@ -141,65 +55,12 @@ _RULE_FIELDS = (
 )
 
 
-class _NetworkBody(msgspec.Struct, forbid_unknown_fields=True):
-    network: _Network
-
-
-class _SubnetBody(msgspec.Struct, forbid_unknown_fields=True):
-    subnet: _Subnet
-
-
-class _PortBody(msgspec.Struct, forbid_unknown_fields=True):
-    port: _Port
-
-
-class _SecurityGroupBody(msgspec.Struct, forbid_unknown_fields=True):
-    security_group: _SecurityGroup
-
-
-class _RuleBody(msgspec.Struct, forbid_unknown_fields=True):
-    security_group_rule: _Rule
-
-
-_UNSET = msgspec.UNSET
-_Unset = msgspec.UnsetType
-
-
-class _NetworkChange(msgspec.Struct, forbid_unknown_fields=True):
-    name: Name | _Unset = _UNSET
-    admin_state_up: bool | _Unset = _UNSET
-    shared: bool | _Unset = _UNSET
-    description: str | _Unset = _UNSET
-
-
-class _SubnetChange(msgspec.Struct, forbid_unknown_fields=True):
-    name: Name | _Unset = _UNSET
-    gateway_ip: str | _Unset | None = _UNSET
-    enable_dhcp: bool | _Unset = _UNSET
-    dns_nameservers: list[str] | _Unset = _UNSET
-    description: str | _Unset = _UNSET
-
-
-class _PortChange(msgspec.Struct, forbid_unknown_fields=True):
-    name: Name | _Unset = _UNSET
-    admin_state_up: bool | _Unset = _UNSET
-    device_id: Name | _Unset = _UNSET
-    device_owner: Name | _Unset = _UNSET
-    security_groups: list[str] | _Unset = _UNSET
-    description: str | _Unset = _UNSET
-
-
-class _SecurityGroupChange(msgspec.Struct, forbid_unknown_fields=True):
-    name: Name | _Unset = _UNSET
-    description: str | _Unset = _UNSET
-
-
 # Path -> table, the word of one, what a client may change.
 _KINDS: dict[str, tuple[Any, str, Any]] = {
-    "networks": (NETWORKS, "network", _NetworkChange),
-    "subnets": (SUBNETS, "subnet", _SubnetChange),
-    "ports": (PORTS, "port", _PortChange),
-    "security-groups": (SECURITY_GROUPS, "security_group", _SecurityGroupChange),
+    "networks": (NETWORKS, "network", forms.NetworkChange),
+    "subnets": (SUBNETS, "subnet", forms.SubnetChange),
+    "ports": (PORTS, "port", forms.PortChange),
+    "security-groups": (SECURITY_GROUPS, "security_group", forms.SecurityGroupChange),
     "security-group-rules": (SECURITY_GROUP_RULES, "security_group_rule", None),
 }
 
@@ -240,11 +101,11 @@ class _Networks:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._creators: dict[str, tuple[type[Any], Creator]] = {
-            "networks": (_NetworkBody, self._create_network),
-            "subnets": (_SubnetBody, self._create_subnet),
-            "ports": (_PortBody, self._create_port),
-            "security-groups": (_SecurityGroupBody, self._create_group),
-            "security-group-rules": (_RuleBody, self._create_rule),
+            "networks": (forms.NetworkBody, self._create_network),
+            "subnets": (forms.SubnetBody, self._create_subnet),
+            "ports": (forms.PortBody, self._create_port),
+            "security-groups": (forms.SecurityGroupBody, self._create_group),
+            "security-group-rules": (forms.RuleBody, self._create_rule),
         }
 
     # --- reading ----------------------------------------------------------------------------------------
@@ -413,7 +274,7 @@ class _Networks:
 
         return declare(handler, form)
 
-    def _common(self, request: web.Request, wish: _Owned) -> dict[str, Any]:
+    def _common(self, request: web.Request, wish: forms.Owned) -> dict[str, Any]:
         own = request[IDENTITY].project_id
         owner = wish.project_id or wish.tenant_id or own
         if owner != own and not request[IDENTITY].is_admin:
@@ -425,7 +286,9 @@ class _Networks:
             "description": wish.description,
         }
 
-    async def _create_network(self, connection: AsyncConnection, request: web.Request, wish: _Network) -> str:
+    async def _create_network(
+        self, connection: AsyncConnection, request: web.Request, wish: forms.Network
+    ) -> str:
         if wish.shared and not request[IDENTITY].is_admin:
             raise Fault(403, "rule:create_network:shared is disallowed by policy")
         row = {
@@ -438,7 +301,9 @@ class _Networks:
         await connection.execute(insert(NETWORKS).values(**row))
         return str(row["id"])
 
-    async def _create_subnet(self, connection: AsyncConnection, request: web.Request, wish: _Subnet) -> str:
+    async def _create_subnet(
+        self, connection: AsyncConnection, request: web.Request, wish: forms.Subnet
+    ) -> str:
         network_row = await networks.get(connection, NETWORKS, "Network", wish.network_id)
         if network_row.project_id != request[IDENTITY].project_id and not request[IDENTITY].is_admin:
             raise Fault(404, f"Network {wish.network_id} could not be found.", "NetworkNotFound")
@@ -478,7 +343,7 @@ class _Networks:
         await connection.execute(insert(SUBNETS).values(**row))
         return str(row["id"])
 
-    async def _create_port(self, connection: AsyncConnection, request: web.Request, wish: _Port) -> str:
+    async def _create_port(self, connection: AsyncConnection, request: web.Request, wish: forms.Port) -> str:
         network_row = await networks.get(connection, NETWORKS, "Network", wish.network_id)
         if not _is_visible(request, network_row):
             raise Fault(404, f"Network {wish.network_id} could not be found.", "NetworkNotFound")
@@ -514,7 +379,7 @@ class _Networks:
                 raise Fault(404, f"Security group {group_id[:64]} does not exist", "SecurityGroupNotFound")
 
     async def _create_group(
-        self, connection: AsyncConnection, request: web.Request, wish: _SecurityGroup
+        self, connection: AsyncConnection, request: web.Request, wish: forms.SecurityGroup
     ) -> str:
         if wish.name == "default":
             raise Fault(409, "Default security group already exists.")
@@ -532,7 +397,7 @@ class _Networks:
             await connection.execute(insert(SECURITY_GROUP_RULES).values(**rule))
         return str(row["id"])
 
-    async def _create_rule(self, connection: AsyncConnection, request: web.Request, wish: _Rule) -> str:
+    async def _create_rule(self, connection: AsyncConnection, request: web.Request, wish: forms.Rule) -> str:
         group = await networks.get(connection, SECURITY_GROUPS, "Security group", wish.security_group_id)
         if not _is_visible(request, group):
             raise Fault(404, f"Security group {wish.security_group_id} does not exist")
@@ -581,7 +446,9 @@ class _Networks:
         async def handler(request: web.Request) -> web.Response:
             wish = getattr(await read_body(request, form), word)
             given = {
-                name: value for name in wish.__struct_fields__ if (value := getattr(wish, name)) is not _UNSET
+                name: value
+                for name in wish.__struct_fields__
+                if (value := getattr(wish, name)) is not msgspec.UNSET
             }
             async with self._cloud.store.write() as connection:
                 row = await self._owned(connection, path, request)
@@ -635,7 +502,7 @@ def _protocol(wish: str | int | None) -> str | None:
     return word
 
 
-def _check_ports(wish: _Rule) -> None:
+def _check_ports(wish: forms.Rule) -> None:
     """Raise Fault 400 for a range of ports that ends before it begins."""
     first, last = wish.port_range_min, wish.port_range_max
     word = str(wish.protocol).lower()

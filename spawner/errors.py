@@ -17,6 +17,7 @@
     ├── NotEnough              a provider cannot take a claim
     ├── GenerationConflict     a provider changed between reading and writing
     ├── NoValidHost            no host can take a server
+    ├── FloatingIpRefused      a floating IP cannot be in front of that port
     ├── NotFound               what was named is not there
     └── Conflict               what was asked cannot be done in the present state
 
@@ -194,6 +195,12 @@ class NoValidHost(SpawnerError):
     def __init__(self, explanation: str) -> None:
         super().__init__("No valid host was found. There are not enough hosts available.")
         self.explanation = explanation
+
+
+class FloatingIpRefused(SpawnerError):
+    """A floating IP cannot be taken from there, or be in front of that port; the words are Neutron's."""
+
+    code = "floating-ip-refused"
 
 
 class NotFound(SpawnerError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from instance_metadata.instance import Instance, parse
@@ -16,6 +17,7 @@ def instance_of(
     server: Server,
     network_data: Mapping[str, Any],
     plugged: Devices = Devices(),  # noqa: B008 - a frozen value
+    floating: Sequence[str] = (),
 ) -> Instance:
     """The instance whose documents the server's guest is given. Raises InvalidInstance."""
     document: dict[str, Any] = {
@@ -41,6 +43,7 @@ def instance_of(
     document["devices"] = metadata_entries(plugged)
     if not network_data["links"]:
         del document["network"]
-    return parse(
+    instance = parse(
         {name: value for name, value in document.items() if value is not None}, f"server {server.id}"
     )
+    return replace(instance, addresses=replace(instance.addresses, floating=tuple(floating)))

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.errors import Conflict, InvalidSpec, NotFound
-from spawner.store.tables import ADDRESSES, NETWORKS, PORTS, SUBNETS
+from spawner.store.tables import ADDRESSES, FLOATING_IPS, NETWORKS, PORTS, SUBNETS
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -92,6 +92,21 @@ def check_routes(routes: Sequence[Mapping[str, str]], nameservers: Sequence[str]
 def mac_address(random: bytes) -> str:
     """A MAC address of OpenStack's prefix from three random bytes."""
     return ":".join([MAC_PREFIX, *(f"{byte:02x}" for byte in random[:3])])
+
+
+# The project of what the cloud itself has: its external network.
+NOBODY = ""
+
+
+def is_external(network: Any) -> bool:
+    """Whether a network is where floating IPs come from, and not one for servers."""
+    return bool(network.project_id == NOBODY)
+
+
+def usable_by(project_id: str) -> ColumnElement[bool]:
+    """The networks that a project's servers can be on."""
+    own = or_(NETWORKS.c.project_id == project_id, NETWORKS.c.shared)
+    return and_(own, NETWORKS.c.project_id != NOBODY)
 
 
 async def get(connection: AsyncConnection, table: Any, what: str, row_id: str) -> Any:
@@ -226,7 +241,12 @@ async def add_port(
 
 
 async def remove_port(connection: AsyncConnection, port_id: str) -> None:
-    """Take a port and its addresses away."""
+    """Take a port and its addresses away; floating IPs in front of it are free again."""
+    await connection.execute(
+        FLOATING_IPS.update()
+        .where(FLOATING_IPS.c.port_id == port_id)
+        .values(port_id=None, fixed_ip_address=None)
+    )
     await connection.execute(delete(ADDRESSES).where(ADDRESSES.c.port_id == port_id))
     await connection.execute(delete(PORTS).where(PORTS.c.id == port_id))
 

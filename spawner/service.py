@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import identity
+from spawner import floating_ips, identity
 from spawner.api.cloud import Cloud
 from spawner.compute.node import ComputeNode
 from spawner.conductor import Conductor
@@ -67,6 +67,8 @@ async def open_cloud(
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = store or await open_store(str(directory / "spawner.db"))
     await _first_start(store, directory, url)
+    async with store.write() as connection:
+        await floating_ips.make_network(connection, _new_id, time.time())
     conductor = Conductor(store, nodes, clock=time.time, new_id=_new_id)
     await conductor.start()
     tokens = Tokens(token_key(directory), time.time)

@@ -12,7 +12,7 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import devices, networks, volumes
+from spawner import devices, floating_ips, networks, volumes
 from spawner.api import new_server, quotas, server_actions, server_search, views
 from spawner.api.addressed_server import addressed
 from spawner.api.cloud import Cloud
@@ -176,6 +176,7 @@ class Servers:
             ports=ports,
             volumes=await volumes.of_server(connection, server.id),
             network_names=names,
+            floating=await floating_ips.in_front_of(connection, ports),
             description=(await connection.execute(text)).scalar(),
             is_admin=request[IDENTITY].is_admin,
         )
@@ -277,9 +278,7 @@ class Servers:
         await quotas.check_ports_of_server(connection, server.project_id, more)
         wishes = wish.networks if isinstance(wish.networks, list) and wish.networks else None
         if wishes is None:
-            query = select(NETWORKS.c.id).where(
-                (NETWORKS.c.project_id == server.project_id) | NETWORKS.c.shared
-            )
+            query = select(NETWORKS.c.id).where(networks.usable_by(server.project_id))
             ids = list((await connection.execute(query)).scalars())
             if len(ids) > 1:
                 raise Fault(409, "Multiple possible networks found, use a Network ID to be more specific.")
@@ -292,6 +291,7 @@ class Servers:
                 raise Fault(
                     400, "Invalid input for field/attribute networks: neither uuid nor port is given."
                 )
+            await _check_network(connection, each.uuid, server.project_id)
             port_id = self._cloud.new_id()
             await networks.add_port(
                 connection,
@@ -506,6 +506,15 @@ class Servers:
             for row in rows
         ]
         return answer({"security_groups": groups})
+
+
+async def _check_network(connection: AsyncConnection, network_id: str, project_id: str) -> None:
+    """Raise Fault 400 for a network that is not there for a project, 403 for the external one."""
+    row = (await connection.execute(select(NETWORKS).where(NETWORKS.c.id == network_id))).first()
+    if row is not None and networks.is_external(row):
+        raise Fault(403, f"It is not allowed to create an interface on external network {network_id}")
+    if row is None or not (row.shared or row.project_id == project_id):
+        raise Fault(400, f"Network {network_id[:64]} could not be found.")
 
 
 def _instance_action(row: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
-from spawner.errors import Conflict, InvalidSpec, NotEnough, NotFound, SpawnerError
+from spawner.errors import Conflict, FloatingIpRefused, InvalidSpec, NotEnough, NotFound, SpawnerError
 from spawner.identity import NotAuthenticated
 from spawner.images import ImageRefused
 from spawner.sign_ins import TooManyAttempts
@@ -63,7 +63,7 @@ def fault_of(error: SpawnerError) -> Fault:
         return Fault(401, str(error))
     if isinstance(error, TooManyAttempts):
         return Fault(429, str(error), headers={"Retry-After": str(error.retry_after_s)})
-    if isinstance(error, (InvalidSpec, ImageRefused)):
+    if isinstance(error, (InvalidSpec, ImageRefused, FloatingIpRefused)):
         return Fault(400, str(error))
     return Fault(500, "The request failed. The log of the service has the reason under this request id.")
 

@@ -99,7 +99,7 @@ class _Interfaces:
 
     async def _only_network(self, server: Server) -> str:
         """The project's network, where there is one. Raises Fault 409 as Nova when there are more."""
-        query = select(NETWORKS.c.id).where((NETWORKS.c.project_id == server.project_id) | NETWORKS.c.shared)
+        query = select(NETWORKS.c.id).where(networks.usable_by(server.project_id))
         async with self._cloud.store.read() as connection:
             ids = list((await connection.execute(query)).scalars())
         if len(ids) != 1:

@@ -11,12 +11,12 @@ from aiohttp import web
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import networks
+from spawner import floating_ips, networks
 from spawner.api import network_forms as forms
-from spawner.api import quotas
+from spawner.api import network_lists, quotas
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, answer, declare, iso, needs, page, read_body, truth
+from spawner.api.requests import IDENTITY, answer, declare, iso, needs, page, read_body
 from spawner.store.tables import (
     NETWORKS,
     PORTS,
@@ -27,11 +27,11 @@ from spawner.store.tables import (
 
 # What clients ask for and this cloud has none of.
 EMPTY = (
-    "routers", "floatingips", "agents", "subnetpools", "address-groups", "trunks", "address-scopes",
+    "routers", "agents", "subnetpools", "address-groups", "trunks", "address-scopes",
     "segments", "rbac-policies", "flavors", "service-providers",
 )  # fmt: skip
 # The quota of these is 0, which is what somebody who asks for one is told.
-NONE_OF = {"routers": "router", "floatingips": "floatingip", "subnetpools": "subnetpool"}
+NONE_OF = {"routers": "router", "subnetpools": "subnetpool"}
 
 
 MTU, MTU_LEAST, MTU_MOST = 1500, 68, 65535
@@ -118,10 +118,13 @@ class _Networks:
                 await self._default_group(connection, request[IDENTITY].project_id)
             async with self._cloud.store.read() as connection:
                 query = select(table).order_by(table.c.created_at, table.c.id)
-                rows = [row for row in (await connection.execute(query)).all() if _is_visible(request, row)]
+                rows = [
+                    row for row in (await connection.execute(query)).all() if _is_visible(path, request, row)
+                ]
                 views = [await self._view(connection, path, row) for row in rows]
-            views = [_chosen_fields(view, request) for view in views if _matches(view, request)]
-            found, _more = page(request, views, lambda view: str(view.get("id", "")))
+            wanted = [view for view in views if network_lists.matches(view, request)]
+            shown = [network_lists.chosen_fields(view, request) for view in wanted]
+            found, _more = page(request, shown, lambda view: str(view.get("id", "")))
             return answer({path.replace("-", "_") if word != "network" else path: found})
 
         return handler
@@ -140,7 +143,7 @@ class _Networks:
         table, word, _changeable = _KINDS[path]
         wanted = request.match_info["id"]
         row = (await connection.execute(select(table).where(table.c.id == wanted))).first()
-        if row is None or not _is_visible(request, row):
+        if row is None or not _is_visible(path, request, row):
             title = "".join(part.capitalize() for part in word.split("_"))
             raise Fault(404, f"{title} {wanted[:64]} could not be found.", f"{title}NotFound")
         return row
@@ -160,7 +163,7 @@ class _Networks:
             document.update(
                 {
                     "status": "ACTIVE",
-                    "router:external": False,
+                    "router:external": networks.is_external(row),
                     "port_security_enabled": True,
                     "availability_zones": ["nova"],
                     "availability_zone_hints": [],
@@ -236,7 +239,16 @@ class _Networks:
         return handler
 
     async def extensions(self, _request: web.Request) -> web.Response:
-        names = ("security-group", "port-security", "binding", "net-mtu", "availability_zone", "quotas")
+        names = (
+            "security-group",
+            "external-net",
+            "fip-port-details",
+            "port-security",
+            "binding",
+            "net-mtu",
+            "availability_zone",
+            "quotas",
+        )
         rows = [
             {
                 "alias": name,
@@ -345,7 +357,9 @@ class _Networks:
 
     async def _create_port(self, connection: AsyncConnection, request: web.Request, wish: forms.Port) -> str:
         network_row = await networks.get(connection, NETWORKS, "Network", wish.network_id)
-        if not _is_visible(request, network_row):
+        if networks.is_external(network_row):
+            raise Fault(403, f"rule:create_port on the external network {wish.network_id} is disallowed")
+        if not network_lists.is_visible(request, network_row):
             raise Fault(404, f"Network {wish.network_id} could not be found.", "NetworkNotFound")
         common = self._common(request, wish)
         await self._check_groups(connection, common["project_id"], wish.security_groups or [])
@@ -399,7 +413,7 @@ class _Networks:
 
     async def _create_rule(self, connection: AsyncConnection, request: web.Request, wish: forms.Rule) -> str:
         group = await networks.get(connection, SECURITY_GROUPS, "Security group", wish.security_group_id)
-        if not _is_visible(request, group):
+        if not network_lists.is_visible(request, group):
             raise Fault(404, f"Security group {wish.security_group_id} does not exist")
         if wish.remote_group_id is not None:
             await self._check_groups(connection, group.project_id, [wish.remote_group_id])
@@ -520,11 +534,27 @@ def _mtu(wish: int | str | None) -> int:
     return int(wish)
 
 
+def _is_visible(path: str, request: web.Request, row: Any) -> bool:
+    """Everybody sees the external network, for floating IPs; its subnets and ports are an admin's."""
+    if path == "networks" and networks.is_external(row):
+        return True
+    return network_lists.is_visible(request, row)
+
+
 async def _remove_port(connection: AsyncConnection, row: Any) -> None:
+    if row.device_owner == floating_ips.PORT_OWNER:
+        raise Fault(
+            409,
+            f"Port {row.id} cannot be deleted directly via the port API: has device owner"
+            f" {row.device_owner}.",
+            "ServicePortInUse",
+        )
     await networks.remove_port(connection, row.id)
 
 
 async def _remove_network(connection: AsyncConnection, row: Any) -> None:
+    if networks.is_external(row):
+        raise Fault(409, f"Network {row.id} is the cloud's own: floating IPs come from it.", "NetworkInUse")
     await networks.remove_network(connection, row.id)
 
 
@@ -549,42 +579,3 @@ _REMOVERS = {
     "security-groups": _remove_group,
     "security-group-rules": _remove_rule,
 }
-
-
-def _is_visible(request: web.Request, row: Any) -> bool:
-    identity = request[IDENTITY]
-    return row.project_id == identity.project_id or identity.is_admin or bool(getattr(row, "shared", False))
-
-
-def _matches(view: Mapping[str, Any], request: web.Request) -> bool:
-    for name, value in request.query.items():
-        if name not in view or name in {"limit", "marker", "sort_key", "sort_dir", "fields"}:
-            continue
-        found = view[name]
-        if name == "fixed_ips":
-            if not _has_addresses(found, request.query.getall(name)):
-                return False
-            continue
-        if isinstance(found, bool):
-            if found != truth(value):
-                return False
-        elif str(found) not in request.query.getall(name):
-            return False
-    return True
-
-
-def _has_addresses(fixed_ips: list[dict[str, str]], wanted: list[str]) -> bool:
-    """Whether a port has one address that is all of `ip_address=A`, `subnet_id=S`, `ip_address_substr=P`."""
-    pairs = [entry.partition("=") for entry in wanted]
-    return any(
-        all(
-            value in fixed.get("ip_address", "") if key == "ip_address_substr" else fixed.get(key) == value
-            for key, _equals, value in pairs
-        )
-        for fixed in fixed_ips
-    )
-
-
-def _chosen_fields(view: dict[str, Any], request: web.Request) -> dict[str, Any]:
-    fields = request.query.getall("fields", [])
-    return {name: value for name, value in view.items() if name in fields} if fields else view

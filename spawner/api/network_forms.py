@@ -76,6 +76,18 @@ class Port(Owned, kw_only=True):
     extra_dhcp_opts: Annotated[list[Any], msgspec.Meta(max_length=0)] = []
 
 
+class FloatingIp(Owned, kw_only=True):
+    floating_network_id: str
+    floating_ip_address: str | None = None
+    subnet_id: str | None = None
+    port_id: str | None = None
+    fixed_ip_address: str | None = None
+    # What every floating IP here is; anything else is refused.
+    dns_name: Literal[""] | None = None
+    dns_domain: Literal[""] | None = None
+    qos_policy_id: None = None
+
+
 class SecurityGroup(Owned, kw_only=True):
     name: Name
     stateful: bool = True
@@ -140,3 +152,17 @@ class PortChange(msgspec.Struct, forbid_unknown_fields=True):
 class SecurityGroupChange(msgspec.Struct, forbid_unknown_fields=True):
     name: Name | msgspec.UnsetType = msgspec.UNSET
     description: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class FloatingIpBody(msgspec.Struct, forbid_unknown_fields=True):
+    floatingip: FloatingIp
+
+
+class FloatingIpChange(msgspec.Struct, forbid_unknown_fields=True):
+    port_id: str | msgspec.UnsetType | None = msgspec.UNSET
+    fixed_ip_address: str | None = None
+    description: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class FloatingIpChangeBody(msgspec.Struct, forbid_unknown_fields=True):
+    floatingip: FloatingIpChange

@@ -16,6 +16,7 @@ from spawner.api.faults import Fault
 from spawner.store import servers
 from spawner.store.servers import Flavor
 from spawner.store.tables import (
+    FLOATING_IPS,
     KEYPAIRS,
     NETWORKS,
     PORTS,
@@ -51,7 +52,7 @@ DEFAULTS: dict[str, dict[str, int]] = {
         "security_group": 10,
         "security_group_rule": 100,
         "router": 0,
-        "floatingip": 0,
+        "floatingip": 50,
         "subnetpool": 0,
         "rbac_policy": 0,
     },
@@ -71,6 +72,7 @@ NETWORK_TABLES: dict[str, Table] = {
     "network": NETWORKS,
     "subnet": SUBNETS,
     "port": PORTS,
+    "floatingip": FLOATING_IPS,
     "security_group": SECURITY_GROUPS,
     "security_group_rule": SECURITY_GROUP_RULES,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from spawner.api.cloud import Cloud
@@ -37,20 +38,30 @@ def links(server: Server, cloud: Cloud) -> list[dict[str, str]]:
     ]
 
 
-def addresses(ports: Sequence[Any], network_names: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
-    """Network name -> the addresses of a server in it."""
+def addresses(
+    ports: Sequence[Any],
+    network_names: Mapping[str, str],
+    floating: Mapping[tuple[str, str], str] = MappingProxyType({}),
+) -> dict[str, list[dict[str, Any]]]:
+    """Network name -> the addresses of a server in it, each followed by the floating IP in front of it."""
     found: dict[str, list[dict[str, Any]]] = {}
     for port in ports:
         for fixed in port.fixed_ips:
-            found.setdefault(network_names.get(port.network_id, port.network_id), []).append(
-                {
-                    "version": 6 if ":" in fixed["ip_address"] else 4,
-                    "addr": fixed["ip_address"],
-                    "OS-EXT-IPS:type": "fixed",
-                    "OS-EXT-IPS-MAC:mac_addr": port.mac_address,
-                }
-            )
+            shown = found.setdefault(network_names.get(port.network_id, port.network_id), [])
+            shown.append(_address(fixed["ip_address"], "fixed", port.mac_address))
+            if (port.id, fixed["ip_address"]) in floating:
+                address = floating[port.id, fixed["ip_address"]]
+                shown.append(_address(address, "floating", port.mac_address))
     return found
+
+
+def _address(address: str, kind: str, mac: str) -> dict[str, Any]:
+    return {
+        "version": 6 if ":" in address else 4,
+        "addr": address,
+        "OS-EXT-IPS:type": kind,
+        "OS-EXT-IPS-MAC:mac_addr": mac,
+    }
 
 
 def detail(
@@ -60,6 +71,7 @@ def detail(
     *,
     ports: Sequence[Any] = (),
     network_names: Mapping[str, str] | None = None,
+    floating: Mapping[tuple[str, str], str] = MappingProxyType({}),
     description: str | None = None,
     volumes: Sequence[Any] = (),
     is_admin: bool = False,
@@ -82,7 +94,7 @@ def detail(
         "flavor": flavor_inside(server.flavor, cloud, version),
         "created": iso(server.created_at),
         "updated": iso(server.updated_at or server.created_at),
-        "addresses": addresses(ports, network_names or {}),
+        "addresses": addresses(ports, network_names or {}, floating),
         "accessIPv4": "",
         "accessIPv6": "",
         "links": links(server, cloud),

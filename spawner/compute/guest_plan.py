@@ -23,7 +23,7 @@ from configdrive import builder
 from instance_metadata import documents
 from instance_metadata.errors import InvalidInstance
 from instance_metadata.instance import Instance
-from spawner import devices, image_fit, image_properties, networks
+from spawner import devices, floating_ips, image_fit, image_properties, networks
 from spawner.compute import firmware
 from spawner.compute.driver import Bus, Disk, Format, Nic, VmSpec
 from spawner.devices import Devices, NicDevice, VolumeDevice
@@ -82,8 +82,9 @@ async def instance(connection: AsyncConnection, server: Server, volumes_in: Path
     subnets = {row.id: row for row in await connection.execute(select(SUBNETS))}
     mtu = {row.id: row.mtu for row in await connection.execute(select(NETWORKS))}
     found = await devices.of_server(connection, server.id, volumes_in)
+    floating = tuple((await floating_ips.in_front_of(connection, ports)).values())
     try:
-        return instance_of(server, networks.network_data(ports, subnets, mtu), found)
+        return instance_of(server, networks.network_data(ports, subnets, mtu), found, floating)
     except InvalidInstance as error:
         raise QemuFailed(server.name, f"cannot be given its metadata: {error}") from error
 

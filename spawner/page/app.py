@@ -13,8 +13,8 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import or_, select
 
+from spawner import floating_ips, networks
 from spawner import identity as people
-from spawner import networks
 from spawner.api import microversion, new_server, views
 from spawner.api.cloud import Cloud
 from spawner.api.compute_servers import Servers
@@ -229,11 +229,12 @@ class _Page:
             for server in found:
                 told = await events.after(connection, 0, server.id, EVENT_LIMIT)
                 ports = await networks.ports_of_device(connection, server.id)
+                floating = await floating_ips.in_front_of(connection, ports)
                 rows.append(
                     {
                         "server": server,
                         "progress": boot_view.progress(told),
-                        "addresses": boot_view.addresses(views.addresses(ports, {})),
+                        "addresses": boot_view.addresses(views.addresses(ports, {}, floating)),
                     }
                 )
         return rows
@@ -248,6 +249,7 @@ class _Page:
         async with self._cloud.store.read() as connection:
             told = await events.after(connection, 0, server.id, EVENT_LIMIT)
             ports = await networks.ports_of_device(connection, server.id)
+            floating = await floating_ips.in_front_of(connection, ports)
             image = (
                 await connection.execute(select(IMAGES.c.name).where(IMAGES.c.id == server.image_id))
             ).scalar()
@@ -260,7 +262,7 @@ class _Page:
             "server": server,
             "image": image or server.image_id,
             "progress": boot_view.progress(told),
-            "addresses": boot_view.addresses(views.addresses(ports, {})),
+            "addresses": boot_view.addresses(views.addresses(ports, {}, floating)),
             "bars": rows,
             "picture": boot_view.picture(rows, [record.time_s - zero_s for record in asked]),
             "asked": [(record, record.time_s - zero_s) for record in asked],
@@ -298,11 +300,10 @@ class _Page:
         own = request[IDENTITY]
         seen = or_(IMAGES.c.visibility.in_(("public", "community")), IMAGES.c.owner == own.project_id)
         bootable = (seen, IMAGES.c.disk_format.in_(("raw", "qcow2")), IMAGES.c.status == "active")
-        reachable = or_(NETWORKS.c.project_id == own.project_id, NETWORKS.c.shared)
         queries = {
             "images": select(IMAGES).where(*bootable).order_by(IMAGES.c.name),
             "flavors": select(FLAVORS).where(FLAVORS.c.is_public).order_by(FLAVORS.c.ram_mib),
-            "networks": select(NETWORKS).where(reachable).order_by(NETWORKS.c.name),
+            "networks": select(NETWORKS).where(networks.usable_by(own.project_id)).order_by(NETWORKS.c.name),
             "keys": select(KEYPAIRS.c.name).where(KEYPAIRS.c.user_id == own.user_id),
         }
         async with self._cloud.store.read() as connection:

@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from spawner.errors import StoreTooNew, StoreUnusable
 from spawner.store.tables import METADATA
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """2: volumes, their attachments, device slots, rescues. 3: details of users, revocations, quotas of projects,
-descriptions of servers, access to flavors, members of images. Nothing that was there before has changed."""
+descriptions of servers, access to flavors, members of images. 4: floating IPs. Nothing that was there before
+has changed."""
 BUSY_TIMEOUT_MS = 30_000
 
 

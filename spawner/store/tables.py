@@ -392,6 +392,23 @@ ADDRESSES = Table(
     Column("port_id", ForeignKey("ports.id", ondelete="CASCADE"), nullable=False, index=True),
 )
 
+# The address itself is a port's on the external network, so that no two have it. Several may be in front of
+# one port, one for each of its fixed addresses.
+FLOATING_IPS = Table(
+    "floating_ips",
+    METADATA,
+    _id(),
+    Column("project_id", String(64), nullable=False, index=True),
+    Column("floating_network_id", ForeignKey("networks.id"), nullable=False),
+    Column("floating_ip_address", String(64), nullable=False, unique=True),
+    Column("floating_port_id", ForeignKey("ports.id"), nullable=False),
+    Column("port_id", String(36), nullable=True, index=True),
+    Column("fixed_ip_address", String(64), nullable=True),
+    Column("description", Text, nullable=False, default=""),
+    *_times(),
+    UniqueConstraint("port_id", "fixed_ip_address"),
+)
+
 SECURITY_GROUPS = Table(
     "security_groups",
     METADATA,

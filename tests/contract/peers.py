@@ -1,4 +1,4 @@
-"""Real peers that Debian 12 does not carry, kept in .cache/: Nova from PyPI, cloud-init of Debian 13."""
+"""Real peers that Debian 12 does not carry, kept in .cache/: from PyPI, and cloud-init of Debian 13."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ MIRROR = "http://deb.debian.org/debian"
 SUITE = "trixie"
 # What cloud-init imports to read a drive.
 CLOUD_INIT_NEEDS = ("configobj", "jinja2", "jsonpatch", "jsonschema", "oauthlib", "pyyaml", "requests")
+# pycloudlib wants the SDK of every cloud, and openstacksdk 1.4 a netifaces that needs a compiler: what its
+# OpenStack part imports is this, with netifaces-plus for netifaces.
+PYCLOUDLIB = ("pycloudlib==1!11.1.10", "openstacksdk==1.4.0")
+PYCLOUDLIB_NEEDS = (
+    "appdirs", "cryptography", "decorator", "dogpile.cache", "iso8601", "jmespath", "jsonpatch",
+    "keystoneauth1", "netifaces-plus", "os-service-types", "paramiko", "pbr", "pyyaml", "requests",
+    "requestsexceptions", "setuptools", "toml",
+)  # fmt: skip
 PATIENCE_S = 600
 
 
@@ -28,6 +36,11 @@ class PeerMissingError(Exception):
 def nova() -> Path:
     """Python of an environment with Nova, and uwsgi to serve its metadata. Raises PeerMissingError."""
     return _environment("nova", ("nova", "pyuwsgi"))
+
+
+def pycloudlib() -> Path:
+    """Python of an environment with pycloudlib's OpenStack part. Raises PeerMissingError."""
+    return _environment("pycloudlib", PYCLOUDLIB_NEEDS, without_needs=PYCLOUDLIB)
 
 
 def cloud_init() -> tuple[Path, Path]:
@@ -51,21 +64,26 @@ def _one_at_a_time() -> Iterator[None]:
         yield
 
 
-def _environment(name: str, packages: tuple[str, ...]) -> Path:
+def _environment(name: str, packages: tuple[str, ...], without_needs: tuple[str, ...] = ()) -> Path:
     python = CACHE / f"{name}-environment/bin/python"
     ready = python.parents[1] / "ready"
     with _one_at_a_time():
         if not ready.exists():
-            _make_environment(name, python, packages)
+            _make_environment(name, python, packages, without_needs)
             ready.touch()
     return python
 
 
-def _make_environment(name: str, python: Path, packages: tuple[str, ...]) -> None:
-    steps: tuple[list[str | Path], ...] = (
+def _make_environment(
+    name: str, python: Path, packages: tuple[str, ...], without_needs: tuple[str, ...]
+) -> None:
+    install: list[str | Path] = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    steps: list[list[str | Path]] = [
         [sys.executable, "-m", "venv", python.parents[1]],
-        [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", *packages],
-    )
+        [*install, *packages],
+    ]
+    if without_needs:
+        steps.append([*install, "--no-deps", *without_needs])
     for argv in steps:
         done = subprocess.run(argv, capture_output=True, check=False, timeout=PATIENCE_S)
         if done.returncode != 0:

@@ -55,6 +55,29 @@ run ok DOWN port show own
 run ok "" server remove network web-1 back
 run ok "private=10.0.2.15" server list -c Networks
 
+run ok "no backend carries packets" network show public
+run ok public network list --external -c Name
+run ok 203.0.113.10 floating ip create public --floating-ip-address 203.0.113.10 --description door
+run ok DOWN floating ip show 203.0.113.10
+run ok "" server add floating ip web-1 203.0.113.10
+run ok "private=10.0.2.15, 203.0.113.10" server list -c Networks
+run ok ACTIVE floating ip list --long
+run ok 10.0.2.15 floating ip list --status ACTIVE
+run ok "" floating ip set 203.0.113.10 --description gate
+run ok gate floating ip show 203.0.113.10
+run ok "" server remove floating ip web-1 203.0.113.10
+run ok DOWN floating ip show 203.0.113.10
+run ok "" port create outer --network back --fixed-ip ip-address=192.168.7.60
+run ok "" floating ip set 203.0.113.10 --port outer
+run ok 192.168.7.60 floating ip show 203.0.113.10
+run no "already has a floating IP" floating ip create public --port outer
+run ok "" floating ip unset 203.0.113.10 --port
+run ok DOWN floating ip show 203.0.113.10
+run no "is disallowed" port create wrong --network public
+run no "not allowed to create an interface on external network" server create --image cirros --flavor m1.nano --network public web-9
+run ok "" floating ip delete 203.0.113.10
+run no "" floating ip show 203.0.113.10
+
 run ok "" server rescue web-1 --image rescue
 soon ok RESCUE server show web-1
 run no "vm_state rescued" server rescue web-1

@@ -70,7 +70,11 @@ run ok "" server add security group renamed web
 run ok web server show renamed
 run ok "" server remove security group renamed web
 run no "Quota exceeded for resources: ['router']" router create r
-run no "Quota exceeded for resources: ['floatingip']" floating ip create private
+run no "is not a valid external network" floating ip create back
+run ok "" quota set --floating-ips 1 demo
+run ok 203.0.113. floating ip create public
+run no "Quota exceeded for resources: ['floatingip']" floating ip create public
+run ok "" quota delete demo
 run no "snapshots allowed (0)" volume snapshot create --volume small --force s
 run ok "" volume snapshot list
 run no "backups allowed (0)" volume backup create --force small

@@ -126,6 +126,16 @@ def main() -> None:
     look("network quota", network.get_quota(project))
     network.delete_security_group_rule(rule)
     CALLS.append("delete rule")
+    external = next(iter(network.networks(is_router_external=True)))
+    CALLS.append("external networks")
+    floating = look("make floating IP", network.create_ip(floating_network_id=external.id))
+    look("floating IPs", network.ips())
+    look("get floating IP", network.get_ip(floating.id))
+    fixed = {"port_id": port.id, "fixed_ip_address": port.fixed_ips[0]["ip_address"]}
+    assert look("update floating IP", network.update_ip(floating, **fixed)).status == "ACTIVE"
+    assert network.find_available_ip() is None
+    network.delete_ip(floating)
+    CALLS.append("delete floating IP")
 
     look("flavors", compute.flavors(details=True))
     flavor = look("make flavor", compute.create_flavor(name="sdk", vcpus=1, ram=128, disk=0))

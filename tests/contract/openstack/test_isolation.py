@@ -33,6 +33,7 @@ BODIES: dict[str, Any] = {
     "put /network/v2.0/subnets/{id}": {"subnet": {"name": "mine"}},
     "put /network/v2.0/ports/{id}": {"port": {"name": "mine"}},
     "put /network/v2.0/security-groups/{id}": {"security_group": {"name": "mine"}},
+    "put /network/v2.0/floatingips/{id}": {"floatingip": {"description": "mine"}},
     "post /compute/v2.1/servers/{id}/remote-consoles": {
         "remote_console": {"protocol": "vnc", "type": "novnc"}
     },
@@ -139,6 +140,9 @@ async def _made(owner: Caller, cloud: Cloud) -> dict[str, str]:
     await cloud.conductor.settled()
     attachment = (await owner.call("GET", "/volume/v3/attachments"))[1]["attachments"][0]["id"]
     keypair = await new("/compute/v2.1/os-keypairs", "keypair", name="k", public_key=key)
+    external = (await owner.call("GET", "/network/v2.0/networks?router:external=True"))[1]["networks"][0][
+        "id"
+    ]
     return {
         "/compute/v2.1/servers/{id}": server,
         "/compute/v2.1/os-keypairs/{name}": keypair,
@@ -152,6 +156,9 @@ async def _made(owner: Caller, cloud: Cloud) -> dict[str, str]:
         ),
         "/network/v2.0/ports/{id}": await new("/network/v2.0/ports", "port", network_id=network),
         "/network/v2.0/security-groups/{id}": group,
+        "/network/v2.0/floatingips/{id}": await new(
+            "/network/v2.0/floatingips", "floatingip", floating_network_id=external
+        ),
         "/network/v2.0/security-group-rules/{id}": await new(
             "/network/v2.0/security-group-rules",
             "security_group_rule",

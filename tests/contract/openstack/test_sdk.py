@@ -64,6 +64,7 @@ MAY_LACK: dict[str, dict[str, str]] = {
         NONE: "metadata store url",
     },
     "network.Extension": {NONE: "id"},
+    "network.FloatingIP": {ASKED: "subnet_id"},
     "network.Network": {EXTENSION: "pvlan segments vlan_qinq"},
     "network.Port": {EXTENSION: "pvlan_community pvlan_type trunk_details trusted"},
     "network.Quota": {

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 from sqlalchemy import delete, insert, select, update
 
+from spawner.api import image_access
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import IDENTITY, answer, iso, may, needs, page, wrong_field
@@ -18,6 +19,7 @@ from spawner.store.tables import IMAGES, SERVERS
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 CHUNK = 1 << 18
+MEMBER_STATUSES = frozenset({"pending", "accepted", "rejected", "all"})
 READ_ONLY = frozenset(
     {
         "status",
@@ -67,7 +69,6 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.get(f"{one}/file", read(service.download)),
         web.put(f"{one}/tags/{{tag}}", write(service.add_tag)),
         web.delete(f"{one}/tags/{{tag}}", write(service.remove_tag)),
-        web.get(f"{one}/members", read(service.members)),
         web.get("/image/v2/schemas/{name}", read(service.schema)),
         web.get("/image/v2/info/import", read(service.import_info)),
     ]
@@ -83,29 +84,22 @@ class _Images:
 
     # --- reading ----------------------------------------------------------------------------------------
 
-    def _is_visible(self, request: web.Request, row: Any) -> bool:
-        return row.visibility in {"public", "community"} or self._is_own(request, row)
-
-    def _is_own(self, request: web.Request, row: Any) -> bool:
-        identity = request[IDENTITY]
-        return bool(row.owner == identity.project_id) or identity.is_admin
-
     async def _get(self, request: web.Request, *, to_change: bool = False) -> Any:
-        wanted = request.match_info["id"]
         async with self._cloud.store.read() as connection:
-            row = (await connection.execute(select(IMAGES).where(IMAGES.c.id == wanted))).first()
-        if row is None or not self._is_visible(request, row):
-            raise Fault(404, f"No image found with ID {wanted[:64]}")
-        if to_change and not self._is_own(request, row):
-            raise Fault(403, f"You are not permitted to change image {wanted}.")
-        return row
+            return await image_access.get(connection, request, to_change=to_change)
 
     async def listed(self, request: web.Request) -> web.Response:
         async with self._cloud.store.read() as connection:
             rows = (
                 await connection.execute(select(IMAGES).order_by(IMAGES.c.created_at.desc(), IMAGES.c.id))
             ).all()
-        chosen = [row for row in rows if self._is_visible(request, row) and _matches(row, request)]
+            shared = await image_access.shared_with(connection, request[IDENTITY].project_id)
+        # As Glance: what is shared with a project is in its lists when it said yes, or asks for the rest.
+        status = request.query.get("member_status", "accepted")
+        if status not in MEMBER_STATUSES:
+            raise Fault(400, f"Invalid status: {status[:40]}")
+        seen = [row for row in rows if image_access.is_visible(request, row, shared, status)]
+        chosen = [row for row in seen if _matches(row, request)]
         found, more = page(request, chosen, lambda row: str(row.id))
         document: dict[str, Any] = {
             "images": [_view(row) for row in found],
@@ -118,10 +112,6 @@ class _Images:
 
     async def show(self, request: web.Request) -> web.Response:
         return answer(_view(await self._get(request)))
-
-    async def members(self, request: web.Request) -> web.Response:
-        await self._get(request)
-        return answer({"members": [], "schema": "/v2/schemas/members"})
 
     async def schema(self, request: web.Request) -> web.Response:
         return answer({"name": request.match_info["name"], "properties": {}, "additionalProperties": True})

@@ -38,6 +38,23 @@ run no "401" $(as_bob bobpass) project list
 run ok blue $(as_bob newpass) project list
 run ok "" user set --password again bob
 run ok blue $(as_bob again) project list
+
+head -c 4096 /dev/zero > disk.raw
+run ok shared image create common --shared --file disk.raw --disk-format raw --container-format bare
+image=$(value image show common)
+run no "" $(as_bob again) image show "$image"
+run ok pending image add project common "$(value project show blue)"
+run no "duplicated" image add project common "$(value project show blue)"
+run no "" image set --accept --project "$(value project show demo)" common
+run ok common $(as_bob again) image show "$image"
+run ok common $(as_bob again) image list --shared --member-status pending
+run ok "" $(as_bob again) image set --accept --project "$(value project show blue)" "$image"
+run ok common $(as_bob again) image list
+run ok accepted image member list common
+run no "not permitted" $(as_bob again) image delete "$image"
+run ok "" image remove project common "$(value project show blue)"
+run no "" $(as_bob again) image show "$image"
+run ok "" image delete common
 run ok "" role remove --project blue --user bob member
 run no "401" $(as_bob again) project list
 run ok "" role add --project blue --user bob reader

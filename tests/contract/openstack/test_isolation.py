@@ -29,6 +29,8 @@ BODIES: dict[str, Any] = {
     "put /compute/v2.1/servers/{id}/metadata/{key}": {"meta": {"a": "b"}},
     "put /compute/v2.1/servers/{id}/tags": {"tags": []},
     "patch /image/v2/images/{id}": [],
+    "post /image/v2/images/{id}/members": {"member": "p2"},
+    "put /image/v2/images/{id}/members/{member}": {"status": "accepted"},
     "put /network/v2.0/networks/{id}": {"network": {"name": "mine"}},
     "put /network/v2.0/subnets/{id}": {"subnet": {"name": "mine"}},
     "put /network/v2.0/ports/{id}": {"port": {"name": "mine"}},

@@ -28,7 +28,7 @@ VERBS = (
     "create|list|show|set|unset|save|delete|issue|start|stop|reboot|rebuild|resize|confirm|revert|pause|unpause"
     "|lock|unlock|rescue|unrescue|revoke|suspend|shelve|migrate|add|remove"
 )
-WHAT = "volume|port|network|fixed ip|floating ip|security group"
+WHAT = "project|volume|port|network|fixed ip|floating ip|security group"
 COMMAND = re.compile(
     rf"^(?:[a-z]+ )*?(?:resize (?:confirm|revert)|user password set|(?:add|remove) (?:{WHAT})|{VERBS})(?= |$)"
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import AsyncIterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from instance_metadata import documents
 from spawner import identity
 from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
+from spawner.compute import guest_plan
 from spawner.compute.fake_node import FakeNode
 from spawner.identity import Identity
 from spawner.service import open_cloud
@@ -228,6 +232,25 @@ async def test_files_for_a_server_are_few_small_and_of_old_microversions(member:
         found, answer = await member.server(image, version, personality=files)
         assert (found, next(iter(answer.values()))["message"]) == (status, said)
     assert (await member.server(image, "2.56", personality=[file(10240)]))[0] == 202
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.56"])
+async def test_a_file_for_a_server_is_in_its_guests_metadata(
+    cloud: Cloud, member: Api, tmp_path: Path, version: str
+) -> None:
+    """The body is that of python-openstackclient 6.0 for `server create --file /etc/hello=hello.txt`."""
+    hello = {"path": "/etc/hello", "contents": base64.b64encode(b"hello\n").decode()}
+    form = {"personality": [hello], "min_count": 1, "max_count": 1, "networks": []}
+    status, made = await member.server(await member.image(), version, **form)
+    assert status == 202, made
+    await cloud.conductor.settled()
+    async with cloud.store.read() as connection:
+        server = await servers.get(connection, made["server"]["id"])
+        instance = await guest_plan.instance(connection, server, tmp_path)
+    tree = documents.http_tree(instance, random_seed=bytes(512), today=date(2026, 1, 1))
+    told = json.loads(tree["openstack/latest/meta_data.json"])["files"]
+    assert told == [{"path": "/etc/hello", "content_path": "/content/0000"}]
+    assert tree["openstack/content/0000"] == b"hello\n"
 
 
 async def test_neutron_refuses_at_the_limit_with_409(admin: Api, member: Api, cloud: Cloud) -> None:

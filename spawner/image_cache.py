@@ -26,6 +26,11 @@ class ImageCache:
         self._quota_bytes = quota_bytes
         self._converting: dict[str, asyncio.Lock] = {}
 
+    @property
+    def directory(self) -> Path:
+        """Where they are."""
+        return self._directory
+
     async def get(self, image_id: str, source: Path, disk_format: str) -> Path:
         """The image as qcow2, converted now when it is not there. Raises QemuFailed, OSError."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -60,6 +60,11 @@ class ImageFiles:
         self._directory = directory
         self._size_limit = size_limit
 
+    @property
+    def directory(self) -> Path:
+        """Where they are."""
+        return self._directory
+
     def path(self, image_id: str) -> Path:
         """Where an image's bytes are. Raises ImageRefused for what is no id: properties name images too."""
         if IMAGE_ID.fullmatch(image_id) is None:

@@ -43,6 +43,8 @@ NO_DEADLINE_S = 10 * 365 * 86400.0
 VCPU_RATIO = 4.0
 ROOT_DISK, RESCUE_DISK, CONFIG_DRIVE = "root.qcow2", "rescue.qcow2", "config-drive.iso"
 PASSWORDS = "passwords"
+PASSABLE = 0o711
+"""A directory whose files can be reached by name, and not be listed."""
 # Metadata requests that are kept of a guest's run, for its user to see.
 ASKED_LIMIT = 300
 # The first slots of the PCI bus; `devices` deals out 3 and those from 8 on, QEMU takes what is left.
@@ -178,6 +180,12 @@ class GuestFiles:
         self.directory = directory
         self._images = image_files
         self._cache = ImageCache(directory.parent / "image-cache")
+
+    def open_to_qemu(self) -> None:
+        """Let another user's QEMU pass to the files that it is given by path; each keeps its own mode."""
+        for own in (self.directory, self._images.directory, self._cache.directory):
+            own.mkdir(parents=True, exist_ok=True, mode=0o700)
+            own.chmod(PASSABLE)
 
     def home(self, server_id: str) -> Path:
         """Where a server's own files are."""

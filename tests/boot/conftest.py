@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from uuid import UUID
@@ -16,6 +16,7 @@ from image_harness.demo import instance as demo
 from image_harness.progress import Source
 from image_harness.report import Report
 from spawner.network import choose
+from tests.boot import libvirt_daemon
 
 # The same for every source, so that what must be equal can be.
 INSTANCE_ID = UUID("6f2b9a36-4c1e-4d5a-9a77-3f0d5b1e8c42")
@@ -28,6 +29,16 @@ def _qemu() -> None:
     """Without QEMU nothing here can run; that is said and counted, not passed over."""
     if shutil.which(boot.QEMU) is None:
         pytest.skip(f"{boot.QEMU} is not installed; ./dev test installs it")
+
+
+@pytest.fixture(scope="module")
+def libvirtd() -> Iterator[libvirt_daemon.Daemon]:
+    """A libvirt daemon of our own."""
+    if why := libvirt_daemon.missing():
+        pytest.skip(why)
+    pytest.importorskip("libvirt", reason="libvirt-python is missing; ./dev test puts it there")
+    with libvirt_daemon.running() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

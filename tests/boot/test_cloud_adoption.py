@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,8 @@ USER_DATA = b"#cloud-config\nhostname: survivor\nruncmd:\n  - echo said-by-$(hos
 class Cloud:
     """A cloud whose process is killed and started again on the same state."""
 
-    def __init__(self, root: Path, port: int) -> None:
-        self._state, self._port = root / "state", port
+    def __init__(self, root: Path, port: int, options: Sequence[str] = ()) -> None:
+        self._state, self._port, self._options = root / "state", port, options
         self.instances, self.runs = self._state / "instances", root / "run"
         self._environment = {**os.environ, "GUESTLING_RUN_DIR": str(self.runs)}
         self._process: subprocess.Popen[str] | None = None
@@ -40,7 +40,7 @@ class Cloud:
         listen = f"127.0.0.1:{self._port}"
         command = [sys.executable, "-m", "guestling.main", "api", "--listen", listen, "--image", "tiny"]
         self._process = subprocess.Popen(
-            [*command, "--state", str(self._state), "--guests", guests, "--format", "json"],
+            [*command, "--state", str(self._state), "--guests", guests, "--format", "json", *self._options],
             stdout=subprocess.PIPE,
             text=True,
             env=self._environment,

@@ -52,13 +52,9 @@ USER_DATA = f"#cloud-config\nhostname: under-libvirt\nruncmd:\n  - echo said-by-
 
 
 @pytest.fixture(scope="module")
-def daemon() -> Iterator[str]:
+def daemon(libvirtd: libvirt_daemon.Daemon) -> str:
     """The URI of a libvirt daemon of our own."""
-    if why := libvirt_daemon.missing():
-        pytest.skip(why)
-    pytest.importorskip("libvirt", reason="libvirt-python is missing; ./dev test puts it there")
-    with libvirt_daemon.running() as found:
-        yield found
+    return libvirtd.local
 
 
 @pytest.fixture(scope="module")

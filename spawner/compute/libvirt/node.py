@@ -26,7 +26,7 @@ from metadata_server.access import AccessRecord
 from spawner.compute import guest_plan
 from spawner.compute.agent_events import AgentEvent
 from spawner.compute.driver import Disk, VmSpec
-from spawner.compute.guest_plan import ROOT_DISK, GuestFiles, GuestPlan
+from spawner.compute.guest_plan import PASSABLE, ROOT_DISK, GuestFiles, GuestPlan
 from spawner.compute.libvirt import agent_port, cable, domain
 from spawner.compute.libvirt.connection import Connection
 from spawner.compute.libvirt.domain import DomainWiring
@@ -110,6 +110,7 @@ class LibvirtNode:
         )
         self._label = domain.dac_label(capabilities, self._virt_type)
         if not self._uri.is_local:
+            await asyncio.to_thread(self._share_files)
             _model, memory_mib, cpus, *_ = await self._connection.call(
                 "asking for the host", self._connection.raw.getInfo
             )
@@ -118,6 +119,13 @@ class LibvirtNode:
                 VCPU: replace(self._inventories[VCPU], total=cpus),
                 MEMORY_MB: Inventory(memory_mib, reserved=memory_mib // 4),
             }
+
+    def _share_files(self) -> None:
+        """On another host QEMU opens our files by their paths: see to it that they let it pass."""
+        self._files.open_to_qemu()
+        self._volumes.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._volumes.chmod(PASSABLE)
+        require_passable(self._files.directory, self._qemu_user, self._uri.host)
 
     async def close(self) -> None:
         """Let go of everything; guests are libvirt's and run on, unless they shall not outlive us."""
@@ -148,8 +156,13 @@ class LibvirtNode:
 
     @property
     def _user(self) -> User | None:
-        """Who QEMU runs as, where libvirt changes user for it."""
-        if self._label is None or not self._uri.is_local:
+        """Who QEMU runs as, where libvirt changes user for it and what is theirs is ours to give."""
+        return self._qemu_user if self._uri.is_local else None
+
+    @property
+    def _qemu_user(self) -> User | None:
+        """Who QEMU runs as on the daemon's host, where libvirt changes user for it."""
+        if self._label is None:
             return None
         uid, gid = (int(number.lstrip("+")) for number in self._label.split(":"))
         return User(uid, gid)
@@ -341,8 +354,10 @@ class LibvirtNode:
                 guest.put(await guest_plan.instance(connection, server, self._volumes))
 
     async def execute(self, server_id: str, command: str, timeout_s: float) -> CommandAnswer:
-        """Over the agent's port."""
+        """Over the agent's port, which is on the daemon's host."""
         guest = self._guest(server_id)
+        if not self._uri.is_local:
+            raise LibvirtFailed(f"guest {server_id}", f"commands reach no guest on {self._uri.host}")
         return await guest.commands.run(guest.tell_agent, command, timeout_s)
 
     def console(self, server_id: str) -> Console:
@@ -375,7 +390,8 @@ class LibvirtNode:
         run = guest.run
         self._asked[server.id] = guest.asked
         await guest.serve(plan.instance, self._user)
-        agent_port.make(run.path, self._user)
+        if self._uri.is_local:
+            agent_port.make(run.path, self._user)
         attachments = [
             await self._networks.connect(
                 port, run.metadata_socket, run.path, is_first=self._uri.is_local and number == 0
@@ -398,17 +414,37 @@ class LibvirtNode:
             cabled = [cable.NOTHING_PLUGGED_IN]
         for slot, attachment in cabled:
             await asyncio.to_thread(cable.lay, run, slot, attachment, self._user, QEMU)
-        await self._domains.start(server.id, spec.disks, groups)
+        await self._start_with_files(server.id, spec.disks, groups)
         for slot, _attachment in cabled:
             await asyncio.to_thread(cable.check, run.path, slot)
         if self._uri.is_local:
             await guest.follow(lambda event: self._report(server.id, event))
 
+    async def _start_with_files(
+        self, server_id: str, disks: Sequence[Disk], groups: Mapping[Path, str]
+    ) -> None:
+        try:
+            await self._domains.start(server_id, disks, groups)
+        except LibvirtFailed as error:
+            state = self._files.directory.parent
+            if self._uri.is_local or str(state) not in str(error):
+                raise
+            where = (
+                f"{state} must be at the same path on {self._uri.host}, and its files QEMU's to open there"
+            )
+            raise LibvirtFailed(f"guest {server_id}", f"{where} ({error})", error.number) from error
+
     async def _spec(self, server: Server, plan: GuestPlan, run: RunDirectory) -> VmSpec:
         if not self._uri.is_local:
             home = self._files.home(server.id)
             (home / guest_plan.CONFIG_DRIVE).unlink(missing_ok=True)
-            return await self._files.spec(replace(server, config_drive=True), plan, home)
+            spec = await self._files.spec(replace(server, config_drive=True), plan, home)
+            # libvirt gives each to QEMU's user there; nobody else shall read it in a passable directory.
+            for disk in spec.disks:
+                if disk.path.parent == home and disk.path.stat().st_uid == os.geteuid():
+                    disk.path.chmod(0o600)
+            home.chmod(PASSABLE)
+            return spec
         spec = await self._files.spec(server, plan, run.path)
         kernel, initrd = (path and run.stage(path, self._user) for path in (spec.kernel, spec.initrd))
         return replace(spec, kernel=kernel, initrd=initrd)
@@ -520,6 +556,9 @@ class LibvirtNode:
     async def _take_up(self, server_id: str, seen: Seen) -> None:
         """A domain of an earlier life: one that runs is followed again, what another left is cleared away."""
         if seen.run is None:
+            if seen.power in RUNNING:  # on another host, where nothing of it is ours to follow
+                run = RunDirectory.create()
+                self._guests[server_id] = Guest(server_id, run, self._files.home(server_id), adopted=True)
             return
         if seen.power not in RUNNING:
             await self._clear_away(Guest(server_id, RunDirectory.reopen(seen.run), seen.run))
@@ -554,3 +593,11 @@ def require_fitting_user(uri: ConnectionUri, uid: int) -> None:
     if uri.scope is Scope.SYSTEM and uid != 0:
         why = "the system's daemon runs QEMU as another user, to whom only root can give its sockets"
         raise InvalidSpec("libvirt URI", why, "Run as root, or use qemu:///session")
+
+
+def require_passable(directory: Path, user: User | None, host: str) -> None:
+    """Raise InvalidSpec where QEMU on another host may not pass to our files."""
+    obstacle = user.obstacle(directory / "file") if user is not None and user.uid != 0 else None
+    if user is not None and obstacle is not None:
+        why = f"QEMU on {host} runs as {user.uid}:{user.gid}, which may not pass {obstacle}"
+        raise InvalidSpec("--state", why, f"chmod o+x {obstacle}, which must be at the same path there")

@@ -26,7 +26,11 @@ class User:
 
         Access lists are not looked at, so "no" may be wrong.
         """
-        return self._allowed(path, 0o4) and all(self._allowed(parent, 0o1) for parent in path.parents)
+        return self._allowed(path, 0o4) and self.obstacle(path) is None
+
+    def obstacle(self, path: Path) -> Path | None:
+        """The topmost directory on the way to `path` that the mode bits let this user not pass, if any."""
+        return next((each for each in reversed(path.parents) if not self._allowed(each, 0o1)), None)
 
     def may_run(self, path: Path) -> bool:
         """Whether this user may execute the program `path`."""

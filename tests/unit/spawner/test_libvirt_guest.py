@@ -135,15 +135,18 @@ async def test_a_guest_whose_qemu_is_gone_is_told_of(run: RunDirectory, home: Pa
 async def test_sp_13_only_a_pipe_is_opened_where_qemus_user_may_write(
     run: RunDirectory, home: Path, qemu: Qemu, way: str, tmp_path: Path
 ) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.write_bytes(b"as it was")
+    file, other_pipe = tmp_path / "file", tmp_path / "pipe"
+    file.write_bytes(b"as it was")
+    os.mkfifo(other_pipe)
+    held = os.open(other_pipe, os.O_RDWR)
     pipe = run.path / f"agent.{way}"
-    for put in (pipe.symlink_to, pipe.hardlink_to):
+    for put, elsewhere in ((pipe.symlink_to, other_pipe), (pipe.hardlink_to, file)):
         pipe.unlink()
         put(elsewhere)
         with pytest.raises(LibvirtFailed, match="the agent's port"):
             await Guest("web", run, home).follow(lambda _: asyncio.sleep(0))
-    assert elsewhere.read_bytes() == b"as it was"
+    assert file.read_bytes() == b"as it was"
+    os.close(held)
     qemu.end()
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
-from spawner.compute.libvirt.node import require_fitting_user
+from spawner.compute.libvirt.node import require_fitting_user, require_passable
 from spawner.compute.libvirt.uri import ConnectionUri, Scope, parse
+from spawner.compute.qemu.user import User
 from spawner.errors import InvalidSpec
 
 
@@ -65,3 +69,24 @@ def test_sp_20_qemu_is_never_root_and_can_be_handed_what_is_ours(text: str, uid:
         return
     with pytest.raises(InvalidSpec, match=wrong):
         require_fitting_user(parse(text), uid)
+
+
+def test_qemu_on_another_host_must_be_able_to_pass_to_the_state() -> None:
+    # pytest's own temporary directories are closed to others.
+    with tempfile.TemporaryDirectory(prefix="gp", dir="/tmp") as public:
+        state = Path(public) / "state"
+        (state / "instances").mkdir(parents=True)
+        for path, mode in ((state.parent, 0o711), (state, 0o700), (state / "instances", 0o711)):
+            path.chmod(mode)
+        stranger = User(state.stat().st_uid + 1, state.stat().st_gid + 1)
+        with pytest.raises(InvalidSpec) as caught:
+            require_passable(state / "instances", stranger, "host-2")
+        who = f"{stranger.uid}:{stranger.gid}"
+        assert str(caught.value) == (
+            f"--state: QEMU on host-2 runs as {who}, which may not pass {state}. "
+            f"chmod o+x {state}, which must be at the same path there."
+        )
+        for user in (None, User(0, 0), User(state.stat().st_uid, state.stat().st_gid)):
+            require_passable(state / "instances", user, "host-2")
+        state.chmod(0o711)
+        require_passable(state / "instances", stranger, "host-2")

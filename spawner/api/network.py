@@ -11,12 +11,14 @@ from aiohttp import web
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import floating_ips, networks
+from spawner import devices, floating_ips, networks
 from spawner.api import network_forms as forms
 from spawner.api import network_lists, quotas
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, answer, declare, iso, needs, page, read_body
+from spawner.api.requests import IDENTITY, answer, caller, declare, iso, needs, page, read_body
+from spawner.errors import Conflict, NotFound
+from spawner.store import servers
 from spawner.store.tables import (
     NETWORKS,
     PORTS,
@@ -493,12 +495,27 @@ class _Networks:
 
     def delete(self, path: str) -> Handler:
         async def handler(request: web.Request) -> web.Response:
-            async with self._cloud.store.write() as connection:
+            async with self._cloud.store.read() as connection:
                 row = await self._owned(connection, path, request)
+            if path == "ports" and row.device_owner == devices.OWNER:
+                await self._unplug(request, row)
+            async with self._cloud.store.write() as connection:
                 await _REMOVERS[path](connection, row)
             return web.Response(status=204)
 
         return handler
+
+    async def _unplug(self, request: web.Request, port: Any) -> None:
+        """Take a port out of its server's guest before it goes, as Nova does when Neutron tells it.
+
+        Raises what the node does: the port stays then.
+        """
+        try:
+            async with self._cloud.store.read() as connection:
+                server = await servers.get(connection, port.device_id)
+            await self._cloud.ports.detach(server, port.id, caller(request))
+        except (NotFound, Conflict):  # there is no such guest, or none now that it could be taken out of
+            return
 
 
 def _protocol(wish: str | int | None) -> str | None:

@@ -608,6 +608,34 @@ async def test_only_an_admin_makes_images_public(member: Api, admin: Api) -> Non
 # --- networks -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("was_there_before", [True, False])
+async def test_a_port_that_is_deleted_is_taken_out_of_its_server(
+    cloud: Cloud, member: Api, node: FakeNode, was_there_before: bool
+) -> None:
+    body: dict[str, Any] = {"network": {"name": "n"}}
+    network = (await member.call("POST", "/network/v2.0/networks", body))[1]["network"]["id"]
+    server = await _server(member, await _image(member))
+    await cloud.conductor.settled()
+    wish = {"net_id": network}
+    if was_there_before:
+        body = {"port": {"network_id": network}}
+        wish = {"port_id": (await member.call("POST", "/network/v2.0/ports", body))[1]["port"]["id"]}
+    path = f"/compute/v2.1/servers/{server}/os-interface"
+    status, plugged = await member.call("POST", path, {"interfaceAttachment": wish})
+    assert status == 200, plugged
+    port = plugged["interfaceAttachment"]["port_id"]
+    assert port in node.plugged[server]
+
+    node.fail_plug = "the guest does not let go"
+    assert (await member.call("DELETE", f"/network/v2.0/ports/{port}"))[0] == 500
+    assert (await member.call("GET", f"/network/v2.0/ports/{port}"))[1]["port"]["device_id"] == server
+    node.fail_plug = ""
+    assert (await member.call("DELETE", f"/network/v2.0/ports/{port}"))[0] == 204
+    assert port not in node.plugged[server]
+    assert (await member.call("GET", f"/network/v2.0/ports/{port}"))[0] == 404
+    assert (await member.call("GET", path))[1]["interfaceAttachments"] == []
+
+
 async def test_ports_get_different_addresses_and_give_them_back(member: Api) -> None:
     network = (await member.call("POST", "/network/v2.0/networks", {"network": {"name": "n"}}))[1]["network"][
         "id"

@@ -79,7 +79,6 @@ class ImageFiles:
         size = 0
         try:
             with partial.open("wb") as file:
-                os.fchmod(file.fileno(), 0o600)
                 async for chunk in chunks:
                     size += len(chunk)
                     if size > self._size_limit:
@@ -97,8 +96,10 @@ class ImageFiles:
         return Upload(size, virtual_size, md5.hexdigest(), digest.hexdigest())
 
     def partial(self, image_id: str) -> Path:
-        """Where bytes may be written that shall become an image's."""
-        return self._directory / f".{image_id}.part"
+        """Where bytes may be written that shall become an image's: a file of ours alone from the start."""
+        path = self._directory / f".{image_id}.part"
+        path.touch(mode=0o600)
+        return path
 
     def adopt(self, image_id: str, disk_format: str) -> Upload:
         """Take the bytes in `partial` as the image's. Raises ImageRefused, OSError."""

@@ -540,6 +540,7 @@ async def test_a_snapshot_becomes_an_active_image(cloud: Cloud, member: Api) -> 
     image = (await member.call("GET", f"/image/v2/images/{made['image_id']}"))[1]
     assert (image["status"], image["disk_format"], image["virtual_size"]) == ("active", "qcow2", 1 << 20)
     assert (image["hw_disk_bus"], image["why"], image["instance_uuid"]) == ("virtio", "test", server)
+    assert cloud.images.path(made["image_id"]).stat().st_mode & 0o777 == 0o600
     shown = (await member.call("GET", f"/compute/v2.1/servers/{server}"))[1]["server"]
     assert (shown["status"], shown["OS-EXT-STS:task_state"]) == ("ACTIVE", None)
 

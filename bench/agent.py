@@ -8,6 +8,7 @@ all it starts.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -166,7 +167,9 @@ def import_times(lower: Path) -> str:
         "sys.stderr.write(f'modules {len(set(sys.modules) - bare)}')"
     )
     argv = ["python3", "-IS", "-X", "importtime", "-c", program.replace("/work", str(chroots.ROOT))]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for _compiled in range(2):
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env=environment)
     lines = [line.split("|") for line in done.stderr.splitlines() if line.count("|") == 2]
     slow = sorted(((int(own.split(":")[1]), name.strip()) for own, _, name in lines[1:]), reverse=True)[:8]
     listed = ", ".join(f"{name} {microseconds / 1000:.1f}" for microseconds, name in slow)

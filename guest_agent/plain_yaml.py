@@ -1,7 +1,8 @@
 """The plain part of YAML, read and written without a YAML library; whatever else there is, it leaves alone.
 
 Importing PyYAML costs a first boot a fifth of its CPU time, and nearly every document of a boot is plain:
-block maps and lists, words, numbers, quoted texts, literal blocks, flow lists of one line. This reads those,
+block maps and lists, words, numbers, quoted texts, literal blocks and their aliases (cloud-init's own
+05_logging.cfg has them), flow lists of one line. This reads those,
 each to what PyYAML makes of it, and refuses the rest by answering None: the caller then asks PyYAML. Being
 wrong is not allowed, refusing is. `tests/unit/guest_agent/test_plain_yaml.py` holds both sides against
 PyYAML. See docs/decisions/0121-plain-yaml.md.
@@ -18,6 +19,7 @@ LENGTH_LIMIT = 64 << 10
 DEPTH_LIMIT = 24
 LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 DIGITS = frozenset("0123456789")
+KEY_STARTS = LETTERS | {"_"}
 KEY_LETTERS = LETTERS | DIGITS | frozenset("_-./")
 # What YAML 1.1 takes for something else than text. Nothing else that begins with a letter is special.
 WORDS: dict[str, bool | None] = {
@@ -33,6 +35,7 @@ NUMBER_LETTERS = frozenset("eEtTzZ")
 RADIX = ("0x", "0X", "0b", "0B")
 # Ten digits are more than any setting has, and octal ones are those of file modes.
 NUMBER_DIGITS = 10
+ALIASES_LIMIT = 16
 FLOW_ENDS = ",[]{}"
 NOT_IN_FLOW_TEXT = frozenset(":#\"'&*!|>%@`?\\")
 
@@ -58,6 +61,7 @@ class _Reader:
         self.raw = text.split("\n")
         self.at = 0
         self.lines: dict[Path, int] = {}
+        self.named = _Named()
 
     def document(self) -> tuple[object, dict[Path, int]]:
         indent, text = self.peek()
@@ -73,7 +77,11 @@ class _Reader:
         if indent:
             raise Refused
         self.lines[()] = self.at + 1
-        value = self.block((), 0)
+        if text[0] in "[{":  # JSON is YAML
+            self.at += 1
+            value = self.inline(text, (), 0)
+        else:
+            value = self.block((), 0)
         if self.peek()[1]:
             raise Refused
         return value, self.lines
@@ -159,8 +167,12 @@ class _Reader:
         """A scalar or a flow collection; a literal block goes on in the lines below."""
         if rest[0] == "|":
             return self.literal(rest, indent)
+        if rest[0] == "&":
+            name, _, header = rest[1:].partition(" ")
+            line = self.at
+            return self.named.add(name, self.literal(header, indent), line)
         if rest[0] in "[{":
-            flow = _Flow(rest, self.lines, self.at)
+            flow = _Flow(rest, self.lines, self.at, self.named)
             value = flow.value(path, 0)
             _end(rest[flow.at :])
             return value
@@ -190,10 +202,31 @@ class _Reader:
         return "\n".join(found) + ("" if header == "|-" else "\n")
 
 
+class _Named:
+    """The literal blocks that have an anchor, each with its line."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[str, int]] = {}
+        self.uses = 0
+
+    def add(self, name: str, text: str, line: int) -> str:
+        if not name or not KEY_LETTERS.issuperset(name) or name in self.found:
+            raise Refused
+        self.found[name] = text, line
+        return text
+
+    def use(self, name: str) -> tuple[str, int]:
+        self.uses += 1
+        if name not in self.found or self.uses > ALIASES_LIMIT:
+            raise Refused
+        return self.found[name]
+
+
 class _Flow:
     """A cursor over `[..]` and `{..}` of one line."""
 
-    def __init__(self, text: str, lines: dict[Path, int], line: int) -> None:
+    def __init__(self, text: str, lines: dict[Path, int], line: int, named: _Named) -> None:
+        self.named = named
         self.text = f"{text}\0"
         self.at = 0
         self.lines = lines
@@ -215,6 +248,12 @@ class _Flow:
             return self.pairs(path, depth)
         if first in "'\"":
             value, self.at = _quoted(self.text, self.at)
+            return value
+        if first == "*":
+            self.at += 1
+            value, line = self.named.use(self.word())
+            if isinstance(path[-1], int):  # an item is where its text is; a key stays where it stands
+                self.lines[path] = line
             return value
         return _resolved(self.word())
 
@@ -242,8 +281,8 @@ class _Flow:
         found: dict[str, object] = {}
         self.at += 1
         while self.next() != "}" or found:
-            key = self.word()
-            if not _is_key(key) or key in found or self.text[self.at : self.at + 2] != ": ":
+            key = self.key()
+            if key in found or self.text[self.at : self.at + 2] != ": ":
                 raise Refused
             self.at += 1
             below = (*path, key)
@@ -253,6 +292,17 @@ class _Flow:
                 return found
         self.at += 1
         return found
+
+    def key(self) -> str:
+        if self.next() in "'\"":
+            key, self.at = _quoted(self.text, self.at)
+            if not key or len(key) > LONGEST_KEY:
+                raise Refused
+            return key
+        key = self.word()
+        if not _is_key(key):
+            raise Refused
+        return key
 
     def ends(self, close: str) -> bool:
         """Whether the collection is closed here; a comma says that it goes on."""
@@ -276,7 +326,7 @@ def _key(text: str) -> tuple[str, str] | None:
 
 
 def _is_key(text: str) -> bool:
-    return text[:1] in LETTERS and KEY_LETTERS.issuperset(text) and text not in WORDS
+    return text[:1] in KEY_STARTS and KEY_LETTERS.issuperset(text) and text not in WORDS
 
 
 def _end(rest: str) -> None:

@@ -22,11 +22,13 @@ from uuid import UUID
 from guestling.output import print_rows
 from image_harness import boot, images
 from spawner.compute.driver import Nic, VmSpec
+from spawner.compute.libvirt import agent_port
 from spawner.compute.libvirt.domain import DomainWiring, domain_xml
 from spawner.compute.qemu.accelerator import TCG, Accelerator
 from spawner.compute.qemu.argv import Wiring, qemu_argv
 from spawner.compute.qemu.confinement import find_qemu
 from spawner.compute.qemu.run_directory import RunDirectory
+from spawner.compute.qemu.user import User
 from spawner.compute.qemu.vm import Vm
 from spawner.network import choose
 from spawner.network.backend import Attachment, Backend
@@ -34,6 +36,8 @@ from spawner.network.namespace import NETDEV
 from tests.boot import libvirt_daemon
 
 ROUNDS = 15
+# Debian's user and group for libvirt's QEMU.
+LIBVIRT_QEMU = (64055, 64055)
 GOAL_OF_BARE = 1.35
 GOAL_OF_DESTROY = 0.1
 ACCELERATOR = Accelerator(TCG, "for comparison", 0.0)
@@ -44,7 +48,7 @@ def run() -> None:
     """Measure and print; says at the end whether the goal is met."""
     with ExitStack() as stack:
         lacking = libvirt_daemon.missing()
-        virsh = None if lacking else Virsh(stack.enter_context(libvirt_daemon.running()), _kernel())
+        virsh = None if lacking else Virsh(stack.enter_context(libvirt_daemon.running()).local, _kernel())
         _measure(virsh)
         if lacking:
             print(f"not measured: virsh ({lacking})")
@@ -100,8 +104,9 @@ class Virsh:
             console_log=root / "console.log",
             run=root,
             netdevs=(NETDEV,),
-            process_label="+64055:+64055",
+            process_label="+{}:+{}".format(*LIBVIRT_QEMU),
         )
+        agent_port.make(root, User(*LIBVIRT_QEMU))
         self._xml = root / "bench.xml"
         self._xml.write_text(domain_xml(_spec(readable), wiring))
 
@@ -130,7 +135,9 @@ def _row(name: str, times: Milliseconds, bare: Milliseconds) -> tuple[str, str, 
 
 
 def _kernel() -> Path:
-    return images.get("tiny", lambda _: None).image.kernel
+    kernel = images.get("tiny", lambda _: None).image.kernel
+    assert kernel is not None
+    return kernel
 
 
 def _spec(kernel: Path) -> VmSpec:

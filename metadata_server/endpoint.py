@@ -44,6 +44,8 @@ from metadata_server.services import Services
 # A request with one of these is looked at by the rules each time.
 _SPECIAL = frozenset({"if-none-match", "content-length", "transfer-encoding", "expect", "upgrade"})
 _KNOWN_HEADS = 8192
+# Of one head. Clients send some 200 bytes; a guest that varies long ones must not fill our memory (MS-D16).
+_LONGEST_KNOWN_BYTES = 1024
 _KNOWN_HEADER_SETS = 4096
 _KNOWN_PEERS = 65_536
 _WITHOUT_CALLER = ("/", "/ec2")
@@ -148,6 +150,8 @@ class Endpoint:
             self._heads.clear()
             self._known.clear()
         known.targets.add(raw.raw_path)
+        if len(raw.raw_path) > _LONGEST_KNOWN_BYTES:
+            return
         line = f"GET {raw.raw_path} HTTP/{raw.version.major}.{raw.version.minor}"
         fields = b"".join(b"%s: %s\r\n" % field for field in raw.raw_headers)
         head = line.encode("utf-8", "surrogateescape") + b"\r\n" + fields + b"\r\n"
@@ -160,6 +164,8 @@ class Endpoint:
         if not self._by_peer and self._listener.mode not in (Mode.PROXY, Mode.LB):
             return
         headers = raw.raw_headers
+        if sum(len(name) + len(value) for name, value in headers) > _LONGEST_KNOWN_BYTES:
+            return
         names = {name.decode("latin-1").lower() for name, _ in headers}
         if names & _SPECIAL or "host" not in names:
             return

@@ -187,6 +187,15 @@ async def test_heads_that_aiohttp_reads_alike_are_not_taken_for_one(guest: Guest
         assert parsed(guest) == parsed_so_far
 
 
+async def test_ms_d16_long_heads_are_not_remembered(guest: Guest) -> None:
+    """A guest that sends ever new ones would fill the memory."""
+    long = b"X-A: " + b"a" * 1100 + b"\r\n"
+    request = b"GET /latest/meta-data/hostname HTTP/1.1\r\nHost: localhost\r\n" + long + b"\r\n"
+    for number in range(4):
+        assert b" 200 OK" in await guest.client.send(request, half_close=True)
+        assert parsed(guest) == number + 1
+
+
 async def test_ms_d12_a_silent_connection_does_not_hold_up_the_end(guest: Guest, tmp_path: Path) -> None:
     reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
     await asyncio.sleep(0.05)

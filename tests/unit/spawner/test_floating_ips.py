@@ -8,38 +8,23 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from sqlalchemy import delete
 
-from spawner import floating_ips, identity, networks
-from spawner.api.app import make_app
+from spawner import floating_ips, networks
 from spawner.api.cloud import Cloud
 from spawner.compute import guest_plan
 from spawner.compute.fake_node import FakeNode
-from spawner.identity import Identity
 from spawner.service import open_cloud
 from spawner.store import servers
 from spawner.store.tables import NETWORKS, SUBNETS
+from tests.unit.spawner.callers import Caller, served
 
 NETWORK = "/network/v2.0"
 NOTHING = "00000000-0000-4000-8000-000000000000"
 
 
-class Api:
-    """Somebody with one role in one project."""
-
-    def __init__(self, session: aiohttp.ClientSession, cloud: Cloud, project: str, role: str) -> None:
-        self._session, self._cloud = session, cloud
-        now = cloud.clock()
-        roles = identity.implied(frozenset({role}))
-        who = Identity(role, role, project, project, roles, ("password",), now, now + 3600)
-        self._token = cloud.tokens.mint(who)
-
-    async def call(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        headers = {"X-Auth-Token": self._token, "OpenStack-API-Version": "compute 2.96"}
-        url = f"{self._cloud.url}{path}"
-        async with self._session.request(method, url, json=body, headers=headers) as answer:
-            return answer.status, await answer.json(content_type=None) if await answer.read() else None
+class Api(Caller):
+    """Somebody who asks Neutron."""
 
     async def made(self, kind: str, word: str, **fields: object) -> dict[str, Any]:
         status, found = await self.call("POST", f"{NETWORK}/{kind}", {word: fields})
@@ -71,18 +56,8 @@ class Api:
 
 @pytest.fixture
 async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
-    url = f"http://127.0.0.1:{unused_tcp_port}"
-    opened = await open_cloud(tmp_path / "cloud", [FakeNode("host-1")], url)
-    runner = web.AppRunner(make_app(opened), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    async with opened.store.write() as connection:
-        for project in ("p1", "p2", "p3"):
-            await identity.add_project(connection, project, project, 0.0)
-    yield opened
-    await runner.cleanup()
-    await opened.conductor.close()
-    await opened.store.close()
+    async with served(tmp_path, unused_tcp_port) as opened:
+        yield opened
 
 
 @pytest.fixture

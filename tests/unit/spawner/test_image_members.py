@@ -4,41 +4,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 from sqlalchemy import insert
 
-from spawner import identity
 from spawner.api import image_members
-from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
-from spawner.compute.fake_node import FakeNode
-from spawner.identity import Identity
-from spawner.service import open_cloud
 from spawner.store.tables import IMAGE_MEMBERS
+from tests.unit.spawner.callers import PROJECTS, Caller, served
 
 IMAGES = "/image/v2/images"
 
 
-class Api:
-    """A member of one project."""
-
-    def __init__(self, session: aiohttp.ClientSession, cloud: Cloud, project: str) -> None:
-        self._session, self._cloud = session, cloud
-        now, roles = cloud.clock(), identity.implied(frozenset({"member"}))
-        who = Identity(project, project, project, project, roles, ("password",), now, now + 3600)
-        self._token = cloud.tokens.mint(who)
-
-    async def call(
-        self, method: str, path: str, body: object = None, data: bytes | None = None
-    ) -> tuple[int, Any]:
-        headers = {"X-Auth-Token": self._token, "OpenStack-API-Version": "compute 2.96"}
-        url, form = f"{self._cloud.url}{path}", body if data is None else None
-        async with self._session.request(method, url, json=form, data=data, headers=headers) as answer:
-            return answer.status, await answer.json(content_type=None) if await answer.read() else None
+class Api(Caller):
+    """Somebody who shares images."""
 
     async def image(self, visibility: str = "shared") -> str:
         form = {"disk_format": "raw", "container_format": "bare", "visibility": visibility}
@@ -58,26 +38,16 @@ class Api:
 
 @pytest.fixture
 async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
-    url = f"http://127.0.0.1:{unused_tcp_port}"
-    opened = await open_cloud(tmp_path / "cloud", [FakeNode("host-1")], url)
-    runner = web.AppRunner(make_app(opened), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    async with opened.store.write() as connection:
-        for project in ("p1", "p2", "p3"):
-            await identity.add_project(connection, project, project, 0.0)
-    yield opened
-    await opened.conductor.settled()
-    await runner.cleanup()
-    await opened.conductor.close()
-    await opened.store.close()
+    async with served(tmp_path, unused_tcp_port) as opened:
+        yield opened
 
 
 @pytest.fixture
 async def people(cloud: Cloud) -> AsyncIterator[tuple[Api, Api, Api]]:
     """The owner, a member of the image, and somebody else."""
     async with aiohttp.ClientSession() as session:
-        yield Api(session, cloud, "p1"), Api(session, cloud, "p2"), Api(session, cloud, "p3")
+        owner, member, other = (Api(session, cloud, project, "member") for project in PROJECTS)
+        yield owner, member, other
 
 
 async def test_it_is_offered_accepted_used_and_taken_back(people: tuple[Api, Api, Api]) -> None:

@@ -11,46 +11,19 @@ from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from instance_metadata import documents
-from spawner import identity
-from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
 from spawner.compute import guest_plan
-from spawner.compute.fake_node import FakeNode
-from spawner.identity import Identity
-from spawner.service import open_cloud
 from spawner.store import servers
+from tests.unit.spawner.callers import Caller, served
 
 COMPUTE, NETWORK, VOLUME = "/compute/v2.1", "/network/v2.0", "/volume/v3"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJq0tmXNeXv4qAxb7c2b4O5W1YsyUy4IVYQbWdJzk4Ev"
 
 
-class Api:
-    """Somebody with one role in one project."""
-
-    def __init__(self, session: aiohttp.ClientSession, cloud: Cloud, project: str, role: str) -> None:
-        self._session, self._cloud, self.project = session, cloud, project
-        now = cloud.clock()
-        roles = identity.implied(frozenset({role}))
-        user = f"{role}-{project}"
-        self.token = cloud.tokens.mint(
-            Identity(user, user, project, project, roles, ("password",), now, now + 3600)
-        )
-
-    async def call(
-        self, method: str, path: str, body: object = None, version: str = "2.96", data: bytes | None = None
-    ) -> tuple[int, Any]:
-        headers = {"X-Auth-Token": self.token, "OpenStack-API-Version": f"compute {version}"}
-        async with self._session.request(
-            method,
-            f"{self._cloud.url}{path}",
-            json=body if data is None else None,
-            data=data,
-            headers=headers,
-        ) as answer:
-            return answer.status, await answer.json(content_type=None) if await answer.read() else None
+class Api(Caller):
+    """Somebody who makes images and servers."""
 
     async def image(self) -> str:
         form = {"name": "disk", "disk_format": "raw", "container_format": "bare"}
@@ -67,19 +40,8 @@ class Api:
 
 @pytest.fixture
 async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
-    opened = await open_cloud(tmp_path / "cloud", [FakeNode("host-1")], f"http://127.0.0.1:{unused_tcp_port}")
-    async with opened.store.write() as connection:
-        for project in ("p1", "p2"):
-            await identity.add_project(connection, project, project, 0.0)
-    runner = web.AppRunner(make_app(opened), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    yield opened
-    await opened.conductor.settled()
-    await opened.volumes.settled()
-    await runner.cleanup()
-    await opened.conductor.close()
-    await opened.store.close()
+    async with served(tmp_path, unused_tcp_port) as opened:
+        yield opened
 
 
 @pytest.fixture

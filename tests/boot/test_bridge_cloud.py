@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
 
 from image_harness import boot, store
 from image_harness.cloud import offer
@@ -23,7 +22,8 @@ from spawner.service import open_cloud
 from spawner.store import servers
 from spawner.store.engine import open_store
 from spawner.store.servers import Flavor, Server
-from spawner.store.tables import IMAGES, NETWORKS, PROJECTS, SUBNETS
+from spawner.store.tables import NETWORKS, SUBNETS
+from tests.boot import first_rows
 from tests.boot.compute_guest import LEASE
 
 pytestmark = [
@@ -80,9 +80,9 @@ async def pair(tmp_path: Path, tiny: store.Image, host: boot.Host) -> AsyncItera
         await offer(cloud, tiny)
         found = Pair(cloud, bridges, {name: cloud.new_id() for name in NAMES})
         async with opened.write() as connection:
-            image = (await connection.execute(select(IMAGES.c.id).where(IMAGES.c.name == "tiny"))).scalar()
-            project = str((await connection.execute(select(PROJECTS.c.id))).scalar())
-            network = (await connection.execute(select(NETWORKS.c.id))).scalar_one()
+            image = await first_rows.tiny_image(connection)
+            project = await first_rows.project(connection)
+            network = await first_rows.private_network(connection)
             await connection.execute(
                 NETWORKS.insert().values(id="back", name="back", project_id=project, created_at=2.0)
             )

@@ -25,8 +25,9 @@ from spawner.states import VmState
 from spawner.store import servers
 from spawner.store.engine import open_store
 from spawner.store.servers import Flavor, Server
-from spawner.store.tables import IMAGES, NETWORKS, PROJECTS
+from spawner.store.tables import IMAGES
 from spawner.volumes import NewVolume, get
+from tests.boot import first_rows
 from tests.boot.compute_guest import LEASE
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(300)]
@@ -85,25 +86,25 @@ async def guest(tmp_path: Path, tiny: store.Image, host: boot.Host) -> AsyncIter
         stack.push_async_callback(cloud.conductor.close)
         await offer(cloud, tiny)
         async with opened.read() as connection:
-            image = (await connection.execute(select(IMAGES.c.id).where(IMAGES.c.name == "tiny"))).scalar()
-            project = (await connection.execute(select(PROJECTS.c.id))).scalar()
+            image = await first_rows.tiny_image(connection)
+            project = await first_rows.project(connection)
         async with opened.write() as connection:
-            network = (await connection.execute(select(NETWORKS.c.id))).scalar_one()
+            network = await first_rows.private_network(connection)
             await networks.add_port(
                 connection,
                 port_id=PORT,
                 network_id=network,
-                project_id=str(project),
+                project_id=project,
                 mac=MAC,
                 now=1.0,
                 device_id=SERVER,
             )
         await cloud.conductor.create(
-            Server(SERVER, "web-1", "web-1", str(project), "user-1", TINY, created_at=1.0, image_id=image),
-            Caller(str(project), "user-1", "req-create"),
+            Server(SERVER, "web-1", "web-1", project, "user-1", TINY, created_at=1.0, image_id=image),
+            Caller(project, "user-1", "req-create"),
         )
         await cloud.conductor.settled()
-        found = Guest(cloud, str(project))
+        found = Guest(cloud, project)
         server = await found.server()
         assert server.vm_state is VmState.ACTIVE, server.fault
         # The agent gave its lease back, and nothing in the tiny image asks for another.
@@ -144,7 +145,7 @@ async def test_a_guest_sees_what_is_plugged_in_and_out(guest: Guest) -> None:
     assert (await guest.says("cat /sys/block/vdb/size")).strip() == str(1 << 22)
 
     async with guest.cloud.store.read() as connection:
-        network = (await connection.execute(select(NETWORKS.c.id))).scalar_one()
+        network = await first_rows.private_network(connection)
     for tag in ("inner", "outer"):
         port = await ports.attach_network(server, network, [], guest.caller(), tag)
         await guest.says(f"until {CARDS} | grep -q {port.mac_address}; do sleep 0.1; done")
@@ -167,7 +168,7 @@ async def test_a_guest_sees_what_is_plugged_in_and_out(guest: Guest) -> None:
 
 async def test_a_rescued_guest_has_its_own_disk_as_the_second_one(guest: Guest) -> None:
     async with guest.cloud.store.read() as connection:
-        image = (await connection.execute(select(IMAGES.c.id).where(IMAGES.c.name == "tiny"))).scalar_one()
+        image = await first_rows.tiny_image(connection)
     own = ["printf my-own-disk | dd of=/dev/vda bs=512 conv=sync,fsync 2>/dev/null", "sync"]
     await guest.says("; ".join(own))
     await guest.cloud.conductor.rescue(SERVER, image, guest.caller())

@@ -34,8 +34,8 @@ from spawner.states import VmState
 from spawner.store import events, servers
 from spawner.store.engine import open_store
 from spawner.store.servers import Flavor, Server
-from spawner.store.tables import IMAGES, NETWORKS, PROJECTS, USERS
-from tests.boot import libvirt_daemon
+from spawner.store.tables import USERS
+from tests.boot import first_rows, libvirt_daemon
 from tests.boot.libvirt_daemon import virsh
 
 pytestmark = [pytest.mark.boot, pytest.mark.root, pytest.mark.timeout(400)]
@@ -165,15 +165,15 @@ async def spawner(state: Path, daemon: str, host: boot.Host, image: store.Image)
 async def create(life: Life) -> None:
     """One small server with a port, as the API would."""
     async with life.cloud.store.write() as connection:
-        image_id = (await connection.execute(select(IMAGES.c.id).where(IMAGES.c.name == "tiny"))).scalar()
-        project_id = (await connection.execute(select(PROJECTS.c.id))).scalar()
+        image_id = await first_rows.tiny_image(connection)
+        project_id = await first_rows.project(connection)
         user_id = (await connection.execute(select(USERS.c.id))).scalar()
-        network_id = (await connection.execute(select(NETWORKS.c.id))).scalar()
+        network_id = await first_rows.private_network(connection)
         await networks.add_port(
             connection,
             port_id="1b7a1d7e-4f0f-4a37-8d0e-1f5b0c0d2e3f",
-            network_id=str(network_id),
-            project_id=str(project_id),
+            network_id=network_id,
+            project_id=project_id,
             mac="fa:16:3e:00:00:01",
             now=0.0,
             device_id=SERVER_ID,
@@ -182,7 +182,7 @@ async def create(life: Life) -> None:
         id=SERVER_ID,
         name="web-1",
         hostname="web-1",
-        project_id=str(project_id),
+        project_id=project_id,
         user_id=str(user_id),
         flavor=Flavor("1", "m1.nano", 1, 256, 0),
         created_at=time.time(),

@@ -373,9 +373,11 @@ def is_plain_text(text: str) -> bool:
 
 # Writing.
 
-# A longer line would be folded where it has a space; a longer key would need a `?`.
-WIDTH = 78
+# After this column PyYAML goes on in a new line, at the next space that stands alone.
+WIDTH = 80
+# A longer key would need a `?`.
 LONGEST_KEY = 100
+OCTAL_DIGITS = frozenset("01234567")
 # Inside of a word these are letters to YAML, as long as no space follows ':' and none precedes '#'.
 WORD_LETTERS = KEY_LETTERS | frozenset("$()+=:@%~^;*!?&|<>,[]{}'\"\\`# ")
 
@@ -411,7 +413,7 @@ def _write_map(
             lines.append(start)
             _write_list(value, indent, "", lines, is_sorted=is_sorted)
         else:
-            lines.append(f"{start} {_written(value, len(start) + 1)}")
+            lines.append(f"{start} {_written(value, len(start) + 1, indent + 4)}")
 
 
 def _write_list(document: list[object], indent: int, head: str, lines: list[str], *, is_sorted: bool) -> None:
@@ -424,11 +426,11 @@ def _write_list(document: list[object], indent: int, head: str, lines: list[str]
         elif isinstance(value, list) and value:
             _write_list(value, indent + 4, f"{start}   ", lines, is_sorted=is_sorted)
         else:
-            lines.append(f"{start} {_written(value, len(start) + 1)}")
+            lines.append(f"{start} {_written(value, len(start) + 1, indent + 4)}")
 
 
-def _written(value: object, column: int) -> str:
-    """One scalar, or an empty collection."""
+def _written(value: object, column: int, indent: int) -> str:
+    """One scalar, or an empty collection: its first line begins at `column`, further ones at `indent`."""
     if value is None:
         return "null"
     if type(value) is bool:
@@ -439,12 +441,47 @@ def _written(value: object, column: int) -> str:
         return "{}"
     if isinstance(value, list):
         return "[]"
-    if type(value) is not str or column + len(value) > WIDTH:
+    if type(value) is not str:
         raise Refused
     if value == "" or value in WORDS:
         return f"'{value}'"
-    if not WORD_LETTERS.issuperset(value) or not is_plain_text(value) or value[-1] in " :":
+    if not WORD_LETTERS.issuperset(value.replace("\n", "")) or value[0] in " \n" or value[-1] == " ":
         raise Refused
-    if ": " in value or " #" in value:
+    if "\n" in value or ": " in value or " #" in value or value[-1] == ":" or _is_number(value):
+        return _written_quoted(value, column, indent)
+    if not is_plain_text(value):
         raise Refused
-    return value
+    return _folded(value, column, indent)
+
+
+def _is_number(text: str) -> bool:
+    """Whether this is surely a whole number to YAML 1.1, as `0644` is; `08` is a text."""
+    return DIGITS.issuperset(text) and (text[0] != "0" or OCTAL_DIGITS.issuperset(text))
+
+
+def _written_quoted(text: str, column: int, indent: int) -> str:
+    """In single quotes: n line breaks are written as n + 1. Beside a space they need double ones: refused."""
+    if " \n" in text or "\n " in text:
+        raise Refused
+    first, *others = text.replace("'", "''").split("\n")
+    written, breaks = f"'{_folded(first, column + 1, indent)}", 0
+    for number, line in enumerate(others, 1):
+        breaks += 1
+        if line or number == len(others):
+            written += "\n" * (breaks + 1) + " " * indent + _folded(line, indent, indent)
+            breaks = 0
+    return f"{written}'"
+
+
+def _folded(text: str, column: int, indent: int) -> str:
+    """The text from `column` on, broken where PyYAML breaks it."""
+    before, *words = text.split(" ")
+    written, column = before, column + len(before)
+    for word in words:
+        # Several spaces, which are empty words here, are never broken.
+        if word and before and column > WIDTH:
+            written, column = f"{written}\n{' ' * indent}", indent
+        else:
+            written, column = f"{written} ", column + 1
+        written, column, before = written + word, column + len(word), word
+    return written

@@ -19,6 +19,7 @@ from guest_agent.network.netplan import dumped as dumped_for_netplan
 
 ROOT = Path(__file__).parents[3]
 TINY = ROOT / "image_harness/tiny/root/etc/cloud/cloud.cfg"
+DEMO = ROOT / "image_harness/demo/user-data.yaml"
 SHIPPED = (*sorted((ROOT / "packaging/agent/cloud.cfg").iterdir()), TINY)
 # What is read, what is nearly so, and what looks like it and means another thing.
 TEXTS = (
@@ -203,6 +204,8 @@ def test_what_is_not_plain_is_left_to_the_library(text: str) -> None:
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.sampled_from(TEXTS), st.text(max_size=100),
     st.text(st.sampled_from("ab1 :#-'[,"), max_size=90), st.floats(), st.binary(max_size=3),
+    st.text(st.sampled_from("abc08 '#:\n"), max_size=260), st.text(st.sampled_from("0789"), max_size=5),
+    st.lists(st.text(st.sampled_from("ab'"), max_size=30), max_size=12).map(" ".join),
 )  # fmt: skip
 VALUES = st.recursive(
     SCALARS,
@@ -234,7 +237,7 @@ def test_each_text_is_written_as_pyyaml_writes_it() -> None:
         assert plain is None or _same(yaml.safe_load(plain), document)
 
 
-@pytest.mark.parametrize("text", PLAIN[1:3])
+@pytest.mark.parametrize("text", [SCRIPT_AND_FILE, USERS, *PLAIN[1:3], DEMO.read_text(encoding="utf-8")])
 def test_usual_documents_are_written_plainly(text: str) -> None:
     found = plain_yaml.read(text)
     assert found is not None

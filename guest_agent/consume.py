@@ -10,6 +10,7 @@ from boot_stages.commands import Command
 from boot_stages.log import logger
 from boot_stages.value import Value
 from guest_agent import user_data
+from guest_agent.errors import UserDataUnusable
 from guest_agent.formats import NOT_MULTIPART, PART_HANDLER
 from guest_agent.parts import Part
 from guest_agent.state import (
@@ -107,8 +108,10 @@ class Consumer:
             self._keep(delivery.raw, _raw(getattr(source, delivery.field)))
 
     def fetch(self, source: SourceData) -> Fetched:
-        """Take the documents apart and keep the whole of each. Raises UserDataUnusable."""
-        from guest_agent.parts import expand
+        """Take the documents apart and keep the whole of each. Raises UserDataUnusable for user data; vendor
+        data that is unusable is left out with a warning.
+        """
+        from guest_agent.parts import Expansion, expand
 
         expansions = {}
         for delivery in DELIVERIES:
@@ -116,7 +119,16 @@ class Consumer:
             if not blob:
                 self._keep(Place(f"{delivery.raw.path}.i", 0o600), _whole((NOTHING,)))
                 continue
-            expansion = expand(blob, delivery.name, fetch=self._fetcher(), limits=self._limits)
+            try:
+                expansion = expand(blob, delivery.name, fetch=self._fetcher(), limits=self._limits)
+            except UserDataUnusable as error:
+                if not delivery.switch:
+                    raise
+                expansion = Expansion((), errors=(f"{delivery.name} is not used: {error.text}",))
+            if delivery.switch:
+                # What the cloud's operator got wrong must not fail the boot of its user (GA-P14).
+                told = tuple(("WARNING", text) for text in expansion.errors)
+                expansion = Expansion(expansion.parts, (*expansion.warnings, *told))
             for level, text in expansion.warnings:
                 LOG.log(level, "%s", text)
             self._keep(Place(f"{delivery.raw.path}.i", 0o600), _whole(expansion.parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from boot_stages.modules.set_passwords import CLASSES
+from guest_agent.limits import DEFAULT
 from tests.unit.guest_agent.run.roots import CONFIG, STAGES, Root
 
 ROOT = Path(__file__).parents[4]
@@ -56,6 +58,15 @@ VENDOR_DATA = {
     "a wrong type": "#cloud-config\nhostname: [vendor]\n",
     "no format": "rubbish \x00",
     "a broken multipart": "Content-Type: multipart/mixed\nMIME-Version: 1.0\n\nx",
+    "a part that is not what it says": (
+        "Content-Type: multipart/mixed; boundary=b\nMIME-Version: 1.0\n\n"
+        "--b\nContent-Type: text/cloud-config\nContent-Transfer-Encoding: base64\n\nA\n"
+        "--b\n\n#cloud-config\nlocale: C\n--b--\n"
+    ),
+    "a multipart that is not UTF-8": "Content-Type: text/plain\nMIME-Version: 1.0\n\n\udcff",
+    "a part that is no gzip": "Content-Type: application/gzip\nMIME-Version: 1.0\n\nx",
+    "an include of nothing": "#include\nfile:///etc/passwd\n",
+    "too large": gzip.compress(b"#" * (DEFAULT.gunzip_total_bytes + 1)).decode("utf-8", "surrogateescape"),
     "not UTF-8": "#cloud-config\nhostname: \udcff\n",
 }
 
@@ -70,10 +81,19 @@ def test_ga_p14_user_data_wins_over_vendor_data_of_every_kind(root: Root, vendor
     script = root.text("var/lib/cloud/instances/i-1/scripts/runcmd")
     assert "echo mine" in script
     assert "vendor" not in script
-    assert codes[2:] == [0, 0]
-    told = json.dumps([root.status()["init"]["errors"], root.status()["init"]["recoverable_errors"]])
+    # Whatever is wrong with it is a warning: an error would be the user's.
+    assert codes == [0, 0, 0, 0]
+    assert root.json("var/lib/cloud/data/result.json")["v1"]["errors"] == []
+    told = json.dumps(root.status()["init"]["recoverable_errors"])
     is_readable = vendor_data in (VENDOR_DATA["a conflict"], VENDOR_DATA["an attempt to disable"])
     assert is_readable or "vendor-data" in told or "cloud-config failed schema" in told
+
+
+def test_ga_p14_what_is_good_of_broken_vendor_data_counts(root: Root) -> None:
+    root.seed("#cloud-config\nhostname: mine\n", vendor_data=VENDOR_DATA["a part that is not what it says"])
+    root.all_stages()
+    vendor = root.text("var/lib/cloud/instances/i-1/vendor-cloud-config.txt")
+    assert "locale: C" in vendor
 
 
 def test_ga_s09_no_clock_disturbs_a_boot(root: Root) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
+from guestling.parser import Parser
 from guestling.version import VERSION
 
 
@@ -37,20 +38,13 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, with usage errors as one line that names the remedy."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
-
-
 def _overview() -> str:
     width = max((len(command.name) for command in COMMANDS), default=0)
     return "commands:\n" + "\n".join(f"  {command.name:<{width}}  {command.help}" for command in COMMANDS)
 
 
 def _top_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="guestling",
         description="The OpenStack guest boot path: metadata, config drives, guests.",
         epilog=_overview(),
@@ -69,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     top = _top_parser().parse_args(argv)
     command = next(command for command in COMMANDS if command.name == top.command)
     module = importlib.import_module(command.module)
-    parser = _Parser(prog=f"guestling {command.name}", description=module.__doc__)
+    parser = Parser(prog=f"guestling {command.name}", description=module.__doc__)
     module.add_arguments(parser)
     try:
         return int(module.run(parser.parse_args(top.arguments)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guestling import output, server_access
+from guestling.parser import ParserOfWords
 
 if TYPE_CHECKING:
     from spawner.client import Client
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `guestling server` and of each thing it does."""
     _add_common(parser)
     parser.set_defaults(format="table", clouds=None, cloud=None)
-    what = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
+    what = parser.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=ParserOfWords)
     _add_create(what.add_parser("create", help="make a server"))
     what.add_parser("list", help="list servers")
     for name, text in (
@@ -34,10 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how = console.add_mutually_exclusive_group()
     how.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
     how.add_argument("--attach", action="store_true", help="type on it too; Ctrl-] ends")
-    execute = what.add_parser("exec", help="carry out a command in its guest, as root")
-    execute.add_argument("server", metavar="SERVER")
-    execute.add_argument("command", metavar="COMMAND", help="a command line of /bin/sh")
-    execute.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS")
+    _add_exec(what.add_parser("exec", help="carry out a command in its guest, as root"))
     delete = what.add_parser("delete", help="delete servers")
     delete.add_argument("server", metavar="SERVER", nargs="+")
     delete.add_argument("--wait", action="store_true", help="return when they are gone")
@@ -75,6 +73,17 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cloud", default=argparse.SUPPRESS, help="the cloud in it (default: $OS_CLOUD, else guestling)"
     )
+
+
+def _add_exec(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "%(prog)s [--timeout SECONDS] SERVER ('COMMAND LINE' | [--] WORD ...)"
+    parser.description = (
+        "One word is a command line of /bin/sh. Several are a program and its arguments, which no shell"
+        " reads; behind -- they may begin with -."
+    )
+    parser.add_argument("server", metavar="SERVER")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default: 60")
+    parser.set_defaults(words=())
 
 
 def _add_create(parser: argparse.ArgumentParser) -> None:

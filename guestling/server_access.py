@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import base64
 import os
+import shlex
 import sys
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
 from guestling import output
@@ -25,8 +27,13 @@ TYPED_BYTES = 1024
 
 def execute(client: Client, arguments: argparse.Namespace) -> int:
     """The exit status of the command in the guest."""
+    if not arguments.words:
+        output.complain(
+            "server exec: there is no command. Write for example: server exec web-1 -- cat /etc/hostname"
+        )
+        return 2
     server = client.server(arguments.server)
-    body = {"command": arguments.command, "timeout": arguments.timeout}
+    body = {"command": command_line(arguments.words), "timeout": arguments.timeout}
     done = client.call("POST", f"/compute/v2.1/servers/{server['id']}/x-exec", body)
     stdout, stderr = base64.b64decode(done["stdout"]), base64.b64decode(done["stderr"])
     if arguments.format == "json":
@@ -38,6 +45,11 @@ def execute(client: Client, arguments: argparse.Namespace) -> int:
         if done["cut"]:
             output.complain("the output was longer than a guest sends: its end is missing")
     return int(done["status"])
+
+
+def command_line(words: Sequence[str]) -> str:
+    """For /bin/sh in the guest: one word is a line of it; several reach their program as they are."""
+    return words[0] if len(words) == 1 else shlex.join(words)
 
 
 def follow(client: Client, arguments: argparse.Namespace) -> int:

@@ -79,6 +79,10 @@ def test_a_server_from_create_to_delete(clouds: Path, image: str, capsys: pytest
     assert "fake console" in capsys.readouterr().out
     assert _run(clouds, "events", "web-1") == 0
     assert "instance.create.end" in capsys.readouterr().out
+    assert _run(clouds, "exec", "web-1", "--", "ls", "-l", "a b") == 0
+    assert capsys.readouterr().out == "ls -l 'a b'\n"  # the fake guest says what it was told
+    assert _run(clouds, "exec", "web-1") == 2
+    assert "there is no command" in capsys.readouterr().err
     assert _run(clouds, "delete", "--wait", "web-1") == 0
     assert _run(clouds, "show", "web-1") == 1
     assert capsys.readouterr().err == "Server web-1 could not be found.\n"

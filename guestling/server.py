@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from guestling import output, server_access
+from guestling import output, server_access, server_events
 from guestling.parser import ParserOfWords
 
 if TYPE_CHECKING:
@@ -50,10 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     wait.add_argument(
         "--for",
         dest="goal",
-        type=_goal,
+        type=server_events.goal,
         default="active",
-        metavar="active|agent|signals=N",
-        help="signals: N posts of success to the signal address in the guest (default: active)",
+        metavar=server_events.GOALS,
+        help="agent: the result of this boot; signals: N posts of success to the signal address in the guest"
+        " (default: active)",
     )
     wait.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="SECONDS")
     for each in what.choices.values():
@@ -98,6 +99,13 @@ def _add_create(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--availability-zone", metavar="ZONE")
     parser.add_argument("--wait", action="store_true", help="return when it is active")
     parser.add_argument(
+        "--for",
+        dest="goal",
+        type=server_events.goal,
+        metavar=server_events.GOALS,
+        help="return when this is so, as `server wait` would",
+    )
+    parser.add_argument(
         "--explain", action="store_true", help="say which host would take it, and make nothing"
     )
     parser.add_argument("--timeout", type=float, default=DEFAULT_TIMEOUT_S, metavar="SECONDS")
@@ -130,18 +138,20 @@ def _create(client: Client, arguments: argparse.Namespace) -> int:
         found = client.call("POST", "/compute/v2.1/x-explain", {"server": server})
         return _show_verdicts(found["hosts"], arguments)
     server_id = client.call("POST", "/compute/v2.1/servers", {"server": server})["server"]["id"]
-    if arguments.wait:
+    if arguments.wait or arguments.goal:
         made = client.until_settled(server_id, arguments.timeout)
     else:
         made = client.call("GET", f"/compute/v2.1/servers/{server_id}")["server"]
-    _print_server(made, arguments)
     if made["status"] == "ERROR":
+        _print_server(client, made, arguments)
         fault = made.get("fault", {})
         output.complain(
             f"{made['name']}: {fault.get('message', 'the build failed')}", fault.get("details", "")
         )
         return 1
-    return 0
+    if arguments.goal in {None, "active"} or arguments.format == "table":
+        _print_server(client, made, arguments)
+    return 0 if arguments.goal in {None, "active"} else server_events.wait(client, made, arguments)
 
 
 def _wish(client: Client, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -200,25 +210,39 @@ def _addresses(server: dict[str, Any]) -> str:
 
 
 def _show(client: Client, arguments: argparse.Namespace) -> int:
-    _print_server(client.server(arguments.server), arguments)
+    _print_server(client, client.server(arguments.server), arguments)
     return 0
 
 
-def _print_server(server: dict[str, Any], arguments: argparse.Namespace) -> None:
+def _print_server(client: Client, server: dict[str, Any], arguments: argparse.Namespace) -> None:
     if arguments.format == "json":
         output.print_json(server)
         return
-    output.print_pairs(
-        {
-            "id": server["id"],
-            "name": server["name"],
-            "status": server["status"],
-            "task": server["OS-EXT-STS:task_state"] or "none",
-            "addresses": _addresses(server),
-            "flavor": server["flavor"]["original_name"],
-            "created": server["created"],
-        }
-    )
+    pairs = {
+        "id": server["id"],
+        "name": server["name"],
+        "status": server["status"],
+        "task": server["OS-EXT-STS:task_state"] or "none",
+        "addresses": _addresses(server),
+        "image": _image_name(client, server),
+        "flavor": server["flavor"]["original_name"],
+        "key": server["key_name"] or "none",
+        "created": server["created"],
+    }
+    if "fault" in server:
+        pairs["fault"] = server["fault"]["message"]
+    output.print_pairs(pairs)
+
+
+def _image_name(client: Client, server: dict[str, Any]) -> str:
+    """An image may have been deleted since: its id then."""
+    from spawner.client import Refused
+
+    image_id = str(server["image"]["id"])
+    try:
+        return str(client.call("GET", f"/image/v2/images/{image_id}")["name"] or image_id)
+    except Refused:
+        return image_id
 
 
 def _delete(client: Client, arguments: argparse.Namespace) -> int:
@@ -268,91 +292,13 @@ def _reboot(client: Client, arguments: argparse.Namespace) -> int:
     return _action({"reboot": {"type": kind}})(client, arguments)
 
 
-def _events(client: Client, arguments: argparse.Namespace) -> int:
-    server = client.server(arguments.server)
-    if not arguments.follow:
-        found = client.events(server["id"])
-        if arguments.format == "json":
-            output.print_json(found)
-            return 0
-        for event in found:
-            print(_event_line(event))
-        return 0
-    for event in client.follow(server["id"], float("inf")):
-        print(_event_line(event), flush=True)
-    return 0
-
-
-def _event_line(event: dict[str, Any]) -> str:
-    payload = " ".join(
-        f"{name}={value}" for name, value in event["payload"].items() if value not in (None, "", [])
-    )
-    return f"{event['time']}  {event['type']:<28}  {payload[:200]}"
-
-
 def _wait(client: Client, arguments: argparse.Namespace) -> int:
     server = client.server(arguments.server)
-    if arguments.goal == "active":
-        settled = client.until_settled(server["id"], arguments.timeout)
-        _print_server(settled, arguments)
-        return 0 if settled["status"] == "ACTIVE" else 1
-    if arguments.goal != "agent":
-        return _wait_for_signals(client, server, int(arguments.goal.partition("=")[2]), arguments)
-    for event in client.follow(server["id"], arguments.timeout):
-        if event["type"] == "guest.result":
-            result = event["payload"]
-            if arguments.format == "json":
-                output.print_json(result)
-            else:
-                print(f"the agent reports: {result['status']}")
-                output.complain(*result.get("errors", ()))
-            return 0 if result["status"] == "done" else 1
-        if event["type"].endswith(".error"):
-            output.complain(f"{server['name']}: {event['payload'].get('fault', 'it failed')}")
-            return 1
-    output.complain(f"{server['name']}: no result of its agent within {arguments.timeout:g} s")
-    return 1
-
-
-def _goal(text: str) -> str:
-    name, _, count = text.partition("=")
-    if text in {"active", "agent"} or (name == "signals" and count.isdecimal() and 1 <= int(count) <= 64):
-        return text
-    raise argparse.ArgumentTypeError(f"{text!r} is not active, agent or signals=N (N from 1 to 64)")
-
-
-def _wait_for_signals(
-    client: Client, server: dict[str, Any], count: int, arguments: argparse.Namespace
-) -> int:
-    from spawner import signals
-
-    condition, received = signals.WaitCondition(count), []
-    for event in client.follow(server["id"], arguments.timeout):
-        if event["type"].endswith(".error"):
-            output.complain(f"{server['name']}: {event['payload'].get('fault', 'it failed')}")
-            return 1
-        if event["type"] != signals.EVENT:
-            continue
-        condition.take(event["payload"])
-        received.append(event["payload"])
-        if condition.failure is not None:
-            output.complain(f"{server['name']}: a signal of failure: {condition.failure}")
-            return 1
-        if condition.is_met:
-            break
-    if not condition.is_met:
-        output.complain(
-            f"{server['name']}: {condition.received} of {count} signals within {arguments.timeout:g} s."
-            f" A guest gives one with a POST to {signals.URL}"
-        )
-        return 1
-    if arguments.format == "json":
-        output.print_json(received)
-    else:
-        output.print_rows(
-            ("STATUS", "ID", "REASON"), [(each["status"], each["id"], each["reason"]) for each in received]
-        )
-    return 0
+    if arguments.goal != "active":
+        return server_events.wait(client, server, arguments)
+    settled = client.until_settled(server["id"], arguments.timeout)
+    _print_server(client, settled, arguments)
+    return 0 if settled["status"] == "ACTIVE" else 1
 
 
 _DO: dict[str, Callable[[Client, argparse.Namespace], int]] = {
@@ -365,6 +311,6 @@ _DO: dict[str, Callable[[Client, argparse.Namespace], int]] = {
     "start": _action({"os-start": None}),
     "stop": _action({"os-stop": None}),
     "reboot": _reboot,
-    "events": _events,
+    "events": server_events.show,
     "wait": _wait,
 }

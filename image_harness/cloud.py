@@ -75,7 +75,7 @@ async def serve(
     node = await _node(order, opened)
     cloud = await open_cloud(order.state, [node], url, opened)
     for name in order.images:
-        await offer(cloud, images.get(name, say).image)
+        await offer(cloud, images.get(name, say).image, say)
     runner = web.AppRunner(make_app(cloud, lint), access_log=None)
     await runner.setup()
     try:
@@ -123,8 +123,8 @@ async def _node(order: CloudOrder, opened: Store) -> ComputeNode:
     return QemuNode(*parts, guest_networks=bridge_networks.BridgeNetworks())
 
 
-async def offer(cloud: Cloud, image: store.Image) -> None:
-    """Put an image of the local store into the cloud's image service, as an operator would.
+async def offer(cloud: Cloud, image: store.Image, say: Callable[[str], None]) -> None:
+    """Put an image of the local store into the cloud's image service, as an operator would; once.
 
     Nova's way with a kernel of its own: two images of the kinds aki and ari, named by the disk's properties.
     """
@@ -133,6 +133,7 @@ async def offer(cloud: Cloud, image: store.Image) -> None:
         project = (await connection.execute(select(PROJECTS.c.id).order_by(PROJECTS.c.created_at))).scalar()
     if known is not None:
         return
+    say(f"putting the image {image.name} into the cloud, with the program that carries out commands")
     with tempfile.TemporaryDirectory(prefix="gt") as directory:
         # A server stays up until it is stopped; an image booted for a test powers off when its agent is done.
         await _offer(cloud, await asyncio.to_thread(overlay.with_server, image, Path(directory)), project)

@@ -180,9 +180,16 @@ class Client:
         found: list[dict[str, Any]] = self.call("GET", path)["events"]
         return found
 
-    def follow(self, server_id: str, timeout_s: float) -> Iterator[dict[str, Any]]:
-        """The events of a server as they come, until the time is up."""
-        number = 0
+    def history(self, server_id: str) -> list[dict[str, Any]]:
+        """Every event of a server so far; one answer holds some of them only."""
+        found: list[dict[str, Any]] = []
+        while more := self.events(server_id, found[-1]["number"] if found else 0):
+            found += more
+        return found
+
+    def follow(self, server_id: str, timeout_s: float, after: int = 0) -> Iterator[dict[str, Any]]:
+        """The events of a server after a number as they come, until the time is up."""
+        number = after
         for _turn in _turns(timeout_s):
             for event in self.events(server_id, number):
                 number = event["number"]

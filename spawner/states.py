@@ -6,8 +6,10 @@ says. `status` is what the API shows. Source: Nova's compute API guide, "Server 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
+from typing import Any
 
 
 class VmState(Enum):
@@ -146,6 +148,20 @@ ACTIONS: dict[str, Action] = {
         _action("detach_interface", "active stopped paused", None, "interface_detach"),
     )
 }
+
+
+_BOOTS = frozenset(
+    f"instance.{name}.start" for name in ("create", "power_on", "reboot", "rebuild", "rescue", "unrescue")
+)
+
+
+def begins_boot(notification: str, payload: Mapping[str, Any]) -> bool:
+    """Whether an event says that a guest is started, or started anew: what it reported before is past.
+
+    A resize does so to a guest that runs.
+    """
+    runs = payload.get("state") == VmState.ACTIVE.value
+    return notification in _BOOTS or (notification == "instance.resize.start" and runs)
 
 
 def why_refused(action: Action, vm_state: VmState, task_state: TaskState | None, *, locked: bool) -> str:

@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spawner.states import begins_boot
 from spawner.store.events import Event
 
 # What the agent goes through, in order; the last step is its result.
 STAGES = ("init-local", "init-network", "modules-config", "modules-final")
-_BOOTS = frozenset(
-    f"instance.{name}.start" for name in ("create", "power_on", "reboot", "rebuild", "rescue", "unrescue")
-)
 _STATE = {"SUCCESS": "ok", "WARN": "warn", "FAIL": "fail", "done": "ok", "degraded": "warn", "error": "fail"}
 CONSOLE_TAIL_LINES = 200
 ROW_LIMIT = 200
@@ -50,7 +48,7 @@ class Bar:
 
 def this_boot(events: Sequence[Event]) -> Sequence[Event]:
     """The events since the guest was last asked to start."""
-    starts = [index for index, event in enumerate(events) if event.type in _BOOTS]
+    starts = [index for index, event in enumerate(events) if begins_boot(event.type, event.payload)]
     return events[starts[-1] :] if starts else events
 
 

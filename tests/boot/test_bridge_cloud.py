@@ -77,7 +77,7 @@ async def pair(tmp_path: Path, tiny: store.Image, host: boot.Host) -> AsyncItera
         cloud = await open_cloud(tmp_path, [node], "http://127.0.0.1:1", opened)
         stack.push_async_callback(node.close)
         stack.push_async_callback(cloud.conductor.close)
-        await offer(cloud, tiny)
+        await offer(cloud, tiny, print)
         found = Pair(cloud, bridges, {name: cloud.new_id() for name in NAMES})
         async with opened.write() as connection:
             image = await first_rows.tiny_image(connection)

@@ -76,7 +76,7 @@ async def client(
     assert QEMU == boot.QEMU
     node = QemuNode("host-1", tmp_path / "instances", opened, files, host.accelerator, host.network.backend)
     cloud = await open_cloud(tmp_path, [node], url, opened)
-    await offer(cloud, tiny)
+    await offer(cloud, tiny, print)
     runner = web.AppRunner(make_app(cloud))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()

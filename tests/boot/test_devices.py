@@ -84,7 +84,7 @@ async def guest(tmp_path: Path, tiny: store.Image, host: boot.Host) -> AsyncIter
         stack.push_async_callback(node.close, grace_s=0)
         stack.push_async_callback(cloud.volumes.close)
         stack.push_async_callback(cloud.conductor.close)
-        await offer(cloud, tiny)
+        await offer(cloud, tiny, print)
         async with opened.read() as connection:
             image = await first_rows.tiny_image(connection)
             project = await first_rows.project(connection)

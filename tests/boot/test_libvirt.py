@@ -154,7 +154,7 @@ async def spawner(state: Path, daemon: str, host: boot.Host, image: store.Image)
     await node.open()
     cloud = await open_cloud(state, [node], "http://127.0.0.1:1", opened)
     try:
-        await offer(cloud, image)
+        await offer(cloud, image, print)
         yield Life(cloud, node)
     finally:
         await cloud.conductor.close()

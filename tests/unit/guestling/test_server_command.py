@@ -79,6 +79,8 @@ def test_a_server_from_create_to_delete(clouds: Path, image: str, capsys: pytest
     assert "fake console" in capsys.readouterr().out
     assert _run(clouds, "events", "web-1") == 0
     assert "instance.create.end" in capsys.readouterr().out
+    assert _run(clouds, "show", "web-1") == 0
+    assert "image      disk\n" in capsys.readouterr().out
     assert _run(clouds, "exec", "web-1", "--", "ls", "-l", "a b") == 0
     assert capsys.readouterr().out == "ls -l 'a b'\n"  # the fake guest says what it was told
     assert _run(clouds, "exec", "web-1") == 2
@@ -86,6 +88,14 @@ def test_a_server_from_create_to_delete(clouds: Path, image: str, capsys: pytest
     assert _run(clouds, "delete", "--wait", "web-1") == 0
     assert _run(clouds, "show", "web-1") == 1
     assert capsys.readouterr().err == "Server web-1 could not be found.\n"
+
+
+def test_create_waits_for_what_is_asked(clouds: Path, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    create = ["create", "web-1", "--image", image, "--flavor", "m1.nano"]
+    assert _run(clouds, *create, "--for", "agent", "--timeout", "1") == 1
+    printed = capsys.readouterr()
+    assert "status     ACTIVE" in printed.out
+    assert printed.err == "web-1: no result of its agent within 1 s\n"
 
 
 def test_explain_names_the_filter_that_a_host_falls_to(

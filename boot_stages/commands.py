@@ -32,8 +32,19 @@ if TYPE_CHECKING:
 HEAD_LIMIT = 1024 * 1024
 TAIL_LIMIT = 4096
 NOT_FOUND = 127
+NOT_STARTED = 126
 TIMED_OUT = 124
 TERM_GRACE_S = 5.0
+# How long a program that has ended is listened to while what it left behind still writes to its output.
+DRAIN_S = 2.0
+# What a command still has once the time of its stage is up: the last modules tell how the boot went.
+OVERTIME_S = 30.0
+SHOWN_BYTES = 16 * 1024 * 1024
+# No process can be made while a fork bomb has all of them: some of its processes end soon.
+START_TRIES = 10
+START_PAUSE_S = 0.2
+OOM_SCORE = "/proc/self/oom_score_adj"
+SHIELDED = b"-900"
 SEARCH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -73,6 +84,29 @@ class SystemCommands:
         self._root = root
         self._show = show or _to_stdout
         self._default_timeout_s = default_timeout_s
+        self._shown_bytes = SHOWN_BYTES
+        self._stage_ends_s = float("inf")
+        self._overtime_s = OVERTIME_S
+        self._oom_score = b""
+
+    def shield(self) -> None:
+        """Have the kernel end what we start before us when memory runs out, where we may say so (GA-W12)."""
+        try:
+            with open(OOM_SCORE, "rb") as file:
+                before = file.read().strip()
+        except OSError:
+            return
+        if _set_oom_score(SHIELDED):
+            self._oom_score = before
+
+    def begin_stage(self, limit_s: float, shown_bytes: int) -> None:
+        """From now on all commands together have `limit_s`; of each at most `shown_bytes` are shown (GA-W12).
+
+        One that begins when the time is up, or almost, still has OVERTIME_S.
+        """
+        self._stage_ends_s = time.monotonic() + limit_s
+        self._overtime_s = min(OVERTIME_S, limit_s)
+        self._shown_bytes = shown_bytes
 
     def which(self, name: str) -> str | None:
         """The first executable of that name in the search path, seen from inside the root."""
@@ -89,12 +123,15 @@ class SystemCommands:
         # Until somebody is there to end the child, signals wait: one that came between would leave it behind.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            child = _Child(program, command, self._root, before)
+            child = self._start(program, command, before)
+        except OSError as error:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            return Answer(NOT_STARTED, err=f"{program}: it cannot be started: {error.strerror}\n".encode())
         except BaseException:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             raise
-        deadline = started + (command.timeout_s or self._default_timeout_s)
-        show = self._show if command.show else None
+        deadline = self._deadline(command, started)
+        show = _Shown(self._show, self._shown_bytes) if command.show else None
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             out, err = child.talk(command.stdin, deadline, show)
@@ -102,7 +139,60 @@ class SystemCommands:
         except BaseException:  # a signal ends the agent: its children end with it (GA-S08)
             child.end()
             raise
-        return Answer(status, out, err, time.monotonic() - started)
+        took_s = time.monotonic() - started
+        if child.late:
+            err += f"\nended after {deadline - started:.0f} s: its time was up\n".encode()
+        return Answer(status, out, err, took_s)
+
+    def _start(self, program: str, command: Command, signal_mask: set[int]) -> _Child:
+        """Start a program, some times again while there is no room for a process. Raises OSError."""
+        # What we start is to be as likely to be ended for its memory as if we were not shielded.
+        is_shielded = bool(self._oom_score) and _set_oom_score(self._oom_score)
+        try:
+            for _ in range(START_TRIES - 1):
+                try:
+                    return _Child(program, command, self._root, signal_mask)
+                except BlockingIOError:  # EAGAIN
+                    time.sleep(START_PAUSE_S)
+            return _Child(program, command, self._root, signal_mask)
+        finally:
+            if is_shielded:
+                _set_oom_score(SHIELDED)
+
+    def _deadline(self, command: Command, started: float) -> float:
+        """The command's own, or what is left of its stage, whichever comes first."""
+        own = started + (command.timeout_s or self._default_timeout_s)
+        return min(own, max(self._stage_ends_s, started + self._overtime_s))
+
+
+def _set_oom_score(score: bytes) -> bool:
+    """How likely this process is to be ended for its memory; False where that may not be said."""
+    try:
+        descriptor = os.open(OOM_SCORE, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, score)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+class _Shown:
+    """Shows the output of one command as it comes, up to a limit: the console and its log have an end."""
+
+    def __init__(self, show: Callable[[bytes], None], limit: int) -> None:
+        self._show = show
+        self._limit = limit
+        self._left = limit
+
+    def __call__(self, chunk: bytes) -> None:
+        if self._left < 0:
+            return
+        self._show(chunk[: self._left])
+        self._left -= len(chunk)
+        if self._left < 0:
+            self._show(f"\n[more than {self._limit} bytes of output: the rest is not shown]\n".encode())
 
 
 def _to_stdout(output: bytes) -> None:
@@ -119,14 +209,20 @@ class _Child:
         self._err, err_write = os.pipe()
         self.late = False
         pipes = (stdin_read, out_write, err_write)
-        if root == "/" and not command.cwd and os.getcwd() == "/":
-            self._pid = _spawn(program, command, pipes, signal_mask)
-        else:
-            self._pid = os.fork()
-            if self._pid == 0:
-                _become(program, command, root, pipes, signal_mask)
-        for descriptor in (stdin_read, out_write, err_write):
-            os.close(descriptor)
+        try:
+            if root == "/" and not command.cwd and os.getcwd() == "/":
+                self._pid = _spawn(program, command, pipes, signal_mask)
+            else:
+                self._pid = os.fork()
+                if self._pid == 0:
+                    _become(program, command, root, pipes, signal_mask)
+        except OSError:
+            for descriptor in (self._stdin, self._out, self._err):
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in pipes:
+                os.close(descriptor)
 
     def talk(
         self, stdin: bytes, deadline: float, show: Callable[[bytes], None] | None
@@ -144,13 +240,16 @@ class _Child:
         else:
             self._close_stdin()
         open_outputs = set(kept)
+        until = deadline
         while open_outputs:
-            left_s = deadline - time.monotonic()
+            left_s = until - time.monotonic()
             if left_s <= 0:
-                self.late = True
+                self.late = not self._has_ended()
                 break
             if self._ended_and_silent(poll, left_s, kept, open_outputs, show):
                 break
+            if until == deadline and self._has_ended():
+                until = min(deadline, time.monotonic() + DRAIN_S)
             if stdin and self._stdin >= 0:
                 stdin = self._feed(stdin, poll)
         for descriptor in kept:
@@ -292,7 +391,7 @@ def _become(
     except OSError as error:
         os.write(2, f"{program}: {error.strerror}\n".encode())
     finally:
-        os._exit(126)
+        os._exit(NOT_STARTED)
 
 
 def find_program(root: str, name: str) -> str | None:

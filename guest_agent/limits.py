@@ -57,6 +57,9 @@ class Limits(Value):
     part_handler_s: int = 60
     list_lines: int = 1000
 
+    stage_s: int = 3600
+    command_output_bytes: int = 16 * MIB
+
 
 DEFAULT = Limits()
 

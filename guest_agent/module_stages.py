@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from boot_stages import runner
+from boot_stages.commands import SystemCommands
 from boot_stages.log import logger
 from boot_stages.stages import DEFAULT_MODULES, STAGES
 from guest_agent.report import Tails, told_of
@@ -35,6 +36,8 @@ def run(boot: Boot, key: str, items: Sequence[object] | None = None) -> list[str
     if items is None:
         listed = boot.config.get(stage.module_list)
         items = listed if isinstance(listed, list) else DEFAULT_MODULES[stage.module_list]
+    if isinstance(boot.machine.commands, SystemCommands):
+        boot.machine.commands.begin_stage(boot.limits.stage_s, boot.limits.command_output_bytes)
     effects = boot.machine.effects()
     effects.appends = Appends(boot.machine, boot.instance_directory)
     journal = boot.state.journal(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from boot_stages.commands import SystemCommands
 from boot_stages.stages import CONFIG, FINAL, LOCAL, NETWORK
 from guest_agent import stop
 from guest_agent.boot import Boot
@@ -61,6 +62,8 @@ def _until_stopped(machine: Machine, work: Callable[[], int]) -> int:
     """Do the work; 0 when a signal ended it, which is not an error of the boot (guest-agent.md 6)."""
     if machine.is_live:
         os.chdir("/")
+        if isinstance(machine.commands, SystemCommands):
+            machine.commands.shield()
     stop.on_signals(machine)
     try:
         return work()

@@ -37,6 +37,13 @@ def test_each_stage_has_a_unit_that_hands_over(unit: str, stage: str) -> None:
     assert {"Type=oneshot", "RemainAfterExit=yes", "WantedBy=cloud-init.target", *CONDITIONS} <= set(lines)
 
 
+@pytest.mark.parametrize("unit", ["cloud-init-main.service", "cloud-final.service"])
+def test_ga_w12_what_a_script_does_to_the_guest_is_no_reason_to_stop_the_agent(unit: str) -> None:
+    """In both: a unit that finds no process of all stages runs its scripts itself."""
+    lines = (PACKAGING / "systemd" / unit).read_text().splitlines()
+    assert {"OOMPolicy=continue", "TasksMax=50%"} <= set(lines)
+
+
 def test_every_service_can_be_switched_off_in_three_ways() -> None:
     for unit in (PACKAGING / "systemd").glob("*.service"):
         assert set(CONDITIONS) <= set(unit.read_text().splitlines()), unit.name

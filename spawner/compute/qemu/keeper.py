@@ -103,7 +103,7 @@ class Keeper:
         self._stderr, theirs = os.pipe()
         gate, opened = os.pipe()
         keeper = os.getpid()
-        self._pid = os.fork()
+        self._pid = launch.fork(arguments)
         if self._pid == 0:
             _become(arguments, keeper, theirs, gate, opened)
         for fd in (theirs, gate):

@@ -4,7 +4,7 @@ Its arguments are `KEY=VALUE ... -- PROGRAM ARGUMENT ...`. It runs in a fork of 
 program of its own for a probe, because none of this may happen in the spawner: threads forbid work between
 fork and exec. It imports next to nothing. In order:
 
-0. the control group that `cgroup` names, for itself and all that it starts;
+0. the control group that `cgroup` names, for itself and all that it starts, unless `fork` began it there;
 1. a network namespace of its own (and a user namespace, when not root) with a relay to the metadata socket,
    or the namespace that `netns` names, and the tap in it that `tap` names;
 2. limits, then the unprivileged user when we are root, then no-new-privileges;
@@ -20,12 +20,17 @@ import ctypes
 import os
 import resource
 import signal
+import struct
 import sys
 
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+CLONE_INTO_CGROUP = 0x200000000
+SYS_CLONE3 = 435
+CLONE_ARGS = struct.Struct("=11Q")
+"""As clone3(2) has it; the signal at the child's end is the fifth, the group's descriptor the last."""
 TUNSETIFF = 0x400454CA
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
@@ -41,6 +46,8 @@ EXIT_LAUNCH = 125
 """Exit status when the launcher itself could not do its work; standard error says why."""
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_HOLDING_GIL = ctypes.PyDLL(None, use_errno=True)
+"""The same for a call from which two processes return: the child finds everything as the parent left it."""
 
 
 def main(arguments: list[str]) -> int:
@@ -62,6 +69,34 @@ def main(arguments: list[str]) -> int:
     if failed >= 0:
         os.write(failed, b"!")
     return EXIT_LAUNCH
+
+
+def fork(arguments: list[str]) -> int:
+    """As os.fork, for a child that calls `main(arguments)`; only in a process of a single thread.
+
+    The child begins in its control group, and `cgroup` is taken out of `arguments`: to move a process that
+    lives, the kernel waits for a grace period of its own, 5 to 25 ms. Where it cannot begin there (Linux
+    before 5.7, or a filter of system calls), `main` moves it. Source: clone(2), CLONE_INTO_CGROUP.
+    """
+    named = [word for word in arguments[: arguments.index("--")] if word.startswith("cgroup=")]
+    if named:
+        pid = _clone_into(named[0].partition("=")[2])
+        if pid >= 0:
+            arguments.remove(named[0])
+            return pid
+    return os.fork()
+
+
+def _clone_into(group: str) -> int:
+    """The child's process id, 0 in the child, -1 when there is none."""
+    try:
+        directory = os.open(group, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return -1  # moving it will say why
+    wanted = CLONE_ARGS.pack(CLONE_INTO_CGROUP, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, 0, 0, directory)
+    pid = int(_HOLDING_GIL.syscall(ctypes.c_long(SYS_CLONE3), wanted, ctypes.c_size_t(CLONE_ARGS.size)))
+    os.close(directory)
+    return pid
 
 
 def _detach() -> int:
@@ -110,7 +145,6 @@ def _open_tap(interface: str, number: str) -> None:
     Its user may not do that itself.
     """
     import fcntl
-    import struct
 
     tap = os.open("/dev/net/tun", os.O_RDWR)
     fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", interface.encode(), IFF_TAP | IFF_NO_PI))

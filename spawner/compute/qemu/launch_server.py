@@ -18,6 +18,7 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
 
 from spawner.compute.qemu import keeper, launch
 from spawner.compute.qemu.launch import FDS_LIMIT, FIRST_FD
@@ -70,12 +71,15 @@ def _start(requests: socket.socket, running: dict[int, tuple[int, int]], poller:
     message, fds, _, _ = socket.recv_fds(requests, MESSAGE_LIMIT, FDS_LIMIT)
     if not message:
         return False
-    words = os.fsdecode(message).split("\0")
+    numbers, *arguments = os.fsdecode(message).split("\0")
     stderr, status, *handed = fds
     server = os.getpid()
-    pid = os.fork()
+    keeps = any(word.startswith("keep=") for word in arguments[: arguments.index("--")])
+    # A keeper stays outside of its guest's control group.
+    pid = os.fork() if keeps else launch.fork(arguments)
     if pid == 0:
-        _become(words, server, stderr, handed)
+        start = keeper.main if keeps else launch.main
+        _become(start, [f"parent={server}", *arguments], numbers, stderr, handed)
     pidfd = os.pidfd_open(pid)
     socket.send_fds(requests, [STATUS.pack(pid)], [pidfd])
     for fd in (stderr, *handed):
@@ -85,23 +89,20 @@ def _start(requests: socket.socket, running: dict[int, tuple[int, int]], poller:
     return True
 
 
-def _become(words: list[str], server: int, stderr: int, handed: list[int]) -> None:
-    """The forked child: only the descriptors that were handed over, then `launch`."""
+def _become(
+    start: Callable[[list[str]], int], arguments: list[str], numbers: str, stderr: int, handed: list[int]
+) -> None:
+    """The forked child: only the descriptors that were handed over, under their `numbers`, then `start`."""
     try:
         os.dup2(stderr, 2)
-        numbers = [int(number) for number in words[0].removeprefix("fds=").split(",") if number]
-        for fd, number in zip(handed, numbers, strict=True):
+        wanted = [int(number) for number in numbers.removeprefix("fds=").split(",") if number]
+        for fd, number in zip(handed, wanted, strict=True):
             if fd >= FIRST_FD:
                 raise OSError(0, "too many guests for one spawner")
             os.dup2(fd, number, inheritable=True)
         os.closerange(3, FIRST_FD)
         os.setsid()
-        start = (
-            keeper.main
-            if any(word.startswith("keep=") for word in words[: words.index("--")])
-            else launch.main
-        )
-        start([f"parent={server}", *words[1:]])
+        start(arguments)
     except OSError as error:
         print(f"launch: {error}", file=sys.stderr)
     finally:

@@ -33,10 +33,14 @@ class Launcher:
         self._requests: socket.socket | None = None
         self._server: subprocess.Popen[bytes] | None = None
 
+    def is_warm(self) -> bool:
+        """Whether `warm` has nothing to do."""
+        return self._server is not None and self._server.poll() is None
+
     def warm(self) -> None:
         """Have the server running: some 50 ms the first time. Raises OSError."""
         with self._lock:
-            if self._server is None or self._server.poll() is not None:
+            if not self.is_warm():
                 self._close()
                 self._begin()
 

@@ -83,7 +83,8 @@ class QemuProcess:
         `on_news` is called when a guest's keeper has something new in its files.
         """
         starting = launcher.shared()
-        await asyncio.to_thread(starting.warm)
+        if not starting.is_warm():
+            await asyncio.to_thread(starting.warm)
         with contextlib.ExitStack() as pipes:
             stderr, stderr_end = _pipe(pipes)
             status, status_end = _pipe(pipes)

@@ -28,12 +28,14 @@ def write_whole(
     owner: tuple[int, int] | None = None,
     *,
     append: bool = False,
+    durable: bool = True,
     made: list[str] | None = None,
     links: int = 0,
 ) -> None:
     """Make `path` a regular file of these bytes, its parents too where they are missing.
 
     `owner` is (uid, gid), or None to leave it to the system. With `append` the old content stays in front.
+    `durable` False is for what the next boot removes unread: whole for every reader, lost in a power cut.
     Guest paths of new directories are added to `made`. Raises UnsafePath, ActionFailed, OSError.
     """
     made = [] if made is None else made
@@ -43,7 +45,9 @@ def write_whole(
         if target is not None:
             if links >= MAX_LINKS:
                 raise UnsafePath(f"write {path}", "too many levels of symbolic links")
-            write_whole(root, target, content, mode, owner, append=append, made=made, links=links + 1)
+            write_whole(
+                root, target, content, mode, owner, append=append, durable=durable, made=made, links=links + 1
+            )
             return
         old = _refuse_other_than_file(parent, name, path)
         if append and old is not None:
@@ -51,7 +55,7 @@ def write_whole(
             mode = stat.S_IMODE(old.st_mode)
             owner = (old.st_uid, old.st_gid) if owner is not None else None
         # What is below /run does not outlive a power cut: there is nothing to make durable.
-        _replace(parent, name, content, mode, owner, durable=not path.startswith("/run/"))
+        _replace(parent, name, content, mode, owner, durable=durable and not path.startswith("/run/"))
     finally:
         os.close(parent)
 

@@ -152,11 +152,14 @@ class Machine:
         """Whether a path leads to something."""
         return os.path.exists(below(self.root, path))
 
-    def write(self, path: str, content: bytes | str, mode: int = 0o644) -> None:
-        """Write a file whole, with its final mode from the first byte. Raises OSError, StageError."""
+    def write(self, path: str, content: bytes | str, mode: int = 0o644, *, durable: bool = True) -> None:
+        """Write a file whole, with its final mode from the first byte; `durable` is `write_whole`'s.
+
+        Raises OSError, StageError.
+        """
         data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
         try:
-            write_whole(self.root, path, data, mode)
+            write_whole(self.root, path, data, mode, durable=durable)
         except OSError as error:
             raise OSError(error.errno, error.strerror, path) from error  # a full disk says no name
         self.owners[path] = ("root", "root", f"{mode:04o}")

@@ -12,7 +12,7 @@ import time
 from boot_stages.errors import StageError
 from boot_stages.log import logger
 from boot_stages.runner import FAILED, SKIPPED, SUCCESS, WARNED
-from boot_stages.stages import STAGES
+from boot_stages.stages import FINAL, STAGES
 from boot_stages.value import Value
 from guest_agent.plain import to_json
 from guest_agent.state import DATA_RESULT, DATA_STATUS, RUN_RESULT, RUN_STATUS
@@ -68,7 +68,11 @@ def places(machine: Machine) -> tuple[str, str]:
 
 
 class Status:
-    """status.json: what each stage did, written before and after it; result.json at the end of the last."""
+    """status.json: what each stage did, written before and after it; result.json at the end of the last.
+
+    They are made durable at that end alone: nobody asks how a boot went that a power cut has ended, the next
+    one removes both unread (`forget`).
+    """
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
@@ -122,22 +126,22 @@ class Status:
         self.v1["stage"] = None
         if datasource is not None:
             self.v1["datasource"] = datasource
-        self._write()
+        self._write(durable=key == FINAL.key)
 
     def finish(self) -> None:
         """The last stage has ended: result.json, whose existence means `finished`."""
         document = {"v1": {"datasource": self.v1["datasource"], "errors": self.all_errors()}}
-        self._publish(DATA_RESULT, RUN_RESULT, to_json(document))
+        self._publish(DATA_RESULT, RUN_RESULT, to_json(document), durable=True)
 
-    def _write(self) -> None:
-        self._publish(DATA_STATUS, RUN_STATUS, to_json({"v1": self.v1}))
+    def _write(self, *, durable: bool = False) -> None:
+        self._publish(DATA_STATUS, RUN_STATUS, to_json({"v1": self.v1}), durable=durable)
 
-    def _publish(self, kept: Place, shown: Place, text: str) -> None:
+    def _publish(self, kept: Place, shown: Place, text: str, *, durable: bool) -> None:
         """Keep a file on the disk with a link to it below /run; one that cannot be written must not end the
         boot nor hide how it went, so then the file itself is below /run (GA-S10).
         """
         try:
-            self._machine.write(kept.path, text)
+            self._machine.write(kept.path, text, durable=durable)
             self._machine.link(shown.path, f"../..{kept.path}")
         except (OSError, StageError) as error:
             LOG.warning("%s is below /run only, until the next boot: %s", kept.path, error)

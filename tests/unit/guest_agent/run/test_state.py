@@ -10,8 +10,10 @@ import time
 import pytest
 
 from boot_stages.module import ALWAYS, ONCE, PER_INSTANCE
+from boot_stages.stages import STAGES
 from guest_agent import state
 from guest_agent.datasources.source_data import InjectedFile, SourceData, from_document, to_document
+from guest_agent.report import Status
 from tests.unit.guest_agent.run.roots import Root
 
 SCRIPT = "#!/bin/sh\necho once\n"
@@ -191,13 +193,26 @@ def test_ga_s12_a_reader_always_finds_a_whole_status(root: Root) -> None:
     reader = threading.Thread(target=read)
     reader.start()
     boot = root.boot()
-    from guest_agent.report import Status
-
     for number in range(200):
         Status(boot.machine).begin("init", float(number))
     stop.set()
     reader.join()
     assert broken == []
+
+
+def test_only_the_end_of_a_boot_makes_its_status_durable(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files of a boot that a power cut ended are removed unread (docs/decisions/0127)."""
+    synced: list[int] = []
+    status = Status(root.machine())
+    monkeypatch.setattr(os, "fsync", synced.append)
+    for stage in STAGES:
+        assert synced == []
+        status.begin(stage.key, 1.0)
+        status.end(stage.key, 2.0, datasource=None, errors=(), recoverable={})
+    # The file and its directory.
+    assert len(synced) == 2
+    status.finish()
+    assert len(synced) == 4
 
 
 def test_ga_w01_secret_files_are_never_wider_than_their_mode(

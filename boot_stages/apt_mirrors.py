@@ -5,8 +5,6 @@ Source: guest-agent.md 3.3 (apt_configure).
 
 from __future__ import annotations
 
-import re
-
 from boot_stages.schema import BOOL, TEXT, Keys, key, list_of, text
 from boot_stages.value import Value
 
@@ -146,9 +144,10 @@ def built_in_sources(distro: str, release: str, mirrors: Mirrors, primary_key: s
 
 def is_deb822(content: str) -> bool:
     """Whether sources are in apt's newer form."""
-    if re.search(r"^(deb|deb-src) ", content, re.MULTILINE):
+    lines = content.splitlines()
+    if any(line.startswith(("deb ", "deb-src ")) for line in lines):
         return False
-    return re.search(r"^(Types|Suites|Components|URIs): ", content, re.MULTILINE) is not None
+    return any(line.startswith(("Types: ", "Suites: ", "Components: ", "URIs: ")) for line in lines)
 
 
 def without_suites(content: str, words: Sequence[str], release: str) -> str:
@@ -159,11 +158,15 @@ def without_suites(content: str, words: Sequence[str], release: str) -> str:
         return content
     if not is_deb822(content):
         return "".join(_one_line(line, suites) for line in content.splitlines(keepends=True))
+    import re  # here and below: every first boot imports this module, few take a suite out
+
     parts = re.split(r"(\n[ \t]*\n)", content)
     return "".join(part if not part.strip() else _entry(part, suites) for part in parts)
 
 
 def _one_line(line: str, suites: Sequence[str]) -> str:
+    import re
+
     words = re.sub(r"\[[^\]]*\]", "", line).split()
     is_source = words[:1] in (["deb"], ["deb-src"]) and len(words) > 2
     return f"{DISABLED}{line}" if is_source and words[2] in suites else line
@@ -171,6 +174,8 @@ def _one_line(line: str, suites: Sequence[str]) -> str:
 
 def _entry(entry: str, suites: Sequence[str]) -> str:
     """One deb822 entry; left without a suite it is commented out whole."""
+    import re
+
     found = re.search(r"^Suites:(.*)$", entry, re.MULTILINE)
     if found is None:
         return entry

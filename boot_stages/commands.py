@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # lighter, see docs/decisions/0126
 import os
 import time
 
 from boot_stages.paths import below
+from boot_stages.plain_json import write_json
 from boot_stages.value import Value
 
 TYPE_CHECKING = False
@@ -117,8 +119,6 @@ class SystemCommands:
         program = self.which(command.argv[0])
         if program is None:
             return Answer(NOT_FOUND, err=f"{command.argv[0]}: command not found\n".encode())
-        import signal
-
         started = time.monotonic()
         # Until somebody is there to end the child, signals wait: one that came between would leave it behind.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -314,8 +314,6 @@ class _Child:
 
     def end(self) -> None:
         """End the program and what it started: TERM, five seconds later KILL."""
-        import signal
-
         self._signal_group(signal.SIGTERM)
         deadline = time.monotonic() + TERM_GRACE_S
         while not self._has_ended() and time.monotonic() < deadline:
@@ -349,8 +347,6 @@ def _spawn(program: str, command: Command, pipes: tuple[int, int, int], signal_m
 
     A program that cannot be started ends with 126, as it does after a fork.
     """
-    import signal
-
     actions = [(os.POSIX_SPAWN_DUP2, descriptor, target) for target, descriptor in enumerate(pipes)]
     try:
         return os.posix_spawn(
@@ -374,8 +370,6 @@ def _become(
 ) -> None:
     """In the child: become the program. Ends the process in every case."""
     try:
-        import signal
-
         os.setsid()
         # Python ignores these two; what we start must not.
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
@@ -440,8 +434,6 @@ class RecordedCommands:
 
     def run(self, command: Command) -> Answer:
         """Write the command down and give the first reply that matches."""
-        import json
-
         line = {
             "argv": list(command.argv),
             "stdin": command.stdin.decode("utf-8", "surrogateescape"),
@@ -450,7 +442,7 @@ class RecordedCommands:
             "stage": command.stage,
             "module": command.module,
         }
-        self._write_line(json.dumps(line, sort_keys=True))
+        self._write_line(write_json(line, sort_keys=True))
         for index, reply in enumerate(self._replies):
             if self._left[index] and command.argv[: len(reply.match)] == reply.match:
                 self._left[index] -= 1

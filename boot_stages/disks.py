@@ -5,8 +5,6 @@ Source: guest-agent.md 3.3 (growpart, resizefs, disk_setup, mounts).
 
 from __future__ import annotations
 
-import re
-
 from boot_stages.value import Value
 
 TYPE_CHECKING = False
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
 SECTOR = 512
 _BY = {"LABEL": "by-label", "UUID": "by-uuid", "PARTUUID": "by-partuuid", "PARTLABEL": "by-partlabel"}
-_EPHEMERAL = re.compile(r"(ephemeral[0-9]+|swap)(?:\.([0-9]+))?\Z")
+_EPHEMERAL = r"(ephemeral[0-9]+|swap)(?:\.([0-9]+))?\Z"
 
 
 class Mount(Value):
@@ -63,9 +61,9 @@ def mount_at(directory: str, facts: Facts) -> Mount | None:
         return None
     last = found[-1]
     if last.source == "/dev/root":
-        words = re.findall(r"(?:^|\s)root=(\S+)", facts.kernel_command_line())
-        if words:
-            return last.replace(source=named_device(words[-1]))
+        words = [word for word in facts.kernel_command_line().split() if word.startswith("root=")]
+        if words and words[-1] != "root=":
+            return last.replace(source=named_device(words[-1][len("root=") :]))
     return last
 
 
@@ -125,9 +123,11 @@ def cloud_device(name: str, aliases: Mapping[str, str], facts: Facts) -> str | N
     Aliases and the cloud's device names come first; kernel names of other kinds of bus are tried, because
     clouds say sdb where the guest has vdb.
     """
+    import re  # here and below, not at the top: every boot imports this module, few ask for a device by name
+
     known = {**dict(facts.cloud.device_names), **aliases}
     base, part = name, ""
-    found = _EPHEMERAL.match(name)
+    found = re.match(_EPHEMERAL, name)
     if name in known:
         base = known[name]
     elif found or (name.rpartition(".")[0] in known and name.rpartition(".")[2].isdigit()):
@@ -142,6 +142,8 @@ def cloud_device(name: str, aliases: Mapping[str, str], facts: Facts) -> str | N
 
 
 def _existing(name: str, facts: Facts) -> str | None:
+    import re
+
     path = name if name.startswith("/") else f"/dev/{name}"
     candidates = [path]
     found = re.match(r"/dev/(?:sd|xvd|vd|hd)([a-z]+[0-9]*)\Z", path)

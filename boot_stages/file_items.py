@@ -5,7 +5,6 @@ Source: guest-agent.md 3.3; GA-W07, GA-W08, D12, D20.
 
 from __future__ import annotations
 
-import base64
 import zlib
 
 from boot_stages.actions import GO_ON, AppendFile, Download, Fail, WriteFile, warn
@@ -182,6 +181,8 @@ def decode(content: bytes, encoding: str) -> bytes:
     """The bytes that an encoded content stands for. Raises ValueError or zlib.error when it is not that."""
     steps = () if _unknown_encoding(encoding) else _steps(encoding)
     if any(step in _BASE64 for step in steps):
+        import base64
+
         try:
             content = base64.b64decode(b"".join(content.split()), validate=True)
         except ValueError as error:  # worded differently by each Python

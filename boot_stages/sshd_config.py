@@ -5,8 +5,6 @@ Source: guest-agent.md 3.3 (set_passwords, ssh).
 
 from __future__ import annotations
 
-import re
-
 from boot_stages.actions import WriteFile
 
 TYPE_CHECKING = False
@@ -22,9 +20,9 @@ DROP_IN = "/etc/ssh/sshd_config.d/50-cloud-init.conf"
 
 def target(facts: Facts) -> str:
     """The agent's own file, where sshd_config includes its directory; else sshd_config itself."""
-    pattern = rf"^[ \t]*Include[ \t]+{re.escape(MAIN)}\.d/\*\.conf"
-    includes = re.search(pattern, facts.read_text(MAIN) or "", re.MULTILINE | re.IGNORECASE)
-    return DROP_IN if includes else MAIN
+    rows = [line.lower().split() for line in (facts.read_text(MAIN) or "").splitlines()]
+    included = [row[1] for row in rows if len(row) > 1 and row[0] == "include"]
+    return DROP_IN if any(each.startswith(f"{MAIN}.d/*.conf") for each in included) else MAIN
 
 
 def set_option(keyword: str, value: str, facts: Facts) -> tuple[Action, ...]:

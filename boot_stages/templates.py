@@ -5,8 +5,6 @@ Jinja is the agent's matter (it runs in a limited child); modules reach it throu
 
 from __future__ import annotations
 
-import re
-
 from boot_stages.errors import ModuleFailed
 
 TYPE_CHECKING = False
@@ -15,8 +13,8 @@ if TYPE_CHECKING:
 
     from boot_stages.facts import Facts
 
-JINJA_HEADER = re.compile(r"##\s*template:\s*jinja\s*(?:\n|$)", re.IGNORECASE)
-_NAME = re.compile(r"\$\{([A-Za-z0-9_.]+)\}|\$([A-Za-z0-9_.]+)")
+JINJA_HEADER = r"##\s*template:\s*jinja\s*(?:\n|$)"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_."
 
 
 class UnknownName(Exception):
@@ -25,24 +23,40 @@ class UnknownName(Exception):
 
 def is_jinja(template: str) -> bool:
     """Whether the first line says that the text is a jinja template."""
-    return JINJA_HEADER.match(template) is not None
+    if not template.startswith("##"):
+        return False
+    import re  # for the few that may be; every boot comes by here
+
+    return re.match(JINJA_HEADER, template, re.IGNORECASE) is not None
 
 
 def render_basic(template: str, names: Mapping[str, object]) -> str:
     """Replace the names; dotted ones walk into maps. Raises UnknownName."""
+    first, *rest = template.split("$")
+    return first + "".join(_replaced(piece, names) for piece in rest)
 
-    def replace(found: re.Match[str]) -> str:
-        whole = found.group(1) or found.group(2)
-        # `$name.` at the end of a sentence is the name and a full stop.
-        name = whole.rstrip(".")
-        value: object = names
-        for step in name.split("."):
-            if not isinstance(value, dict) or step not in value:
-                raise UnknownName(f"the name {name!r} is not known")
-            value = value[step]
-        return f"{value}{whole[len(name) :]}"
 
-    return _NAME.sub(replace, template)
+def _replaced(piece: str, names: Mapping[str, object]) -> str:
+    """What stands between two dollars, the name at its beginning replaced; a dollar without a name stays."""
+    if piece.startswith("{"):
+        whole, brace, after = piece[1:].partition("}")
+        if not brace or whole.strip(LETTERS):
+            return f"${piece}"
+    else:
+        after = piece.lstrip(LETTERS)
+        whole = piece[: len(piece) - len(after)]
+    return f"{_value_of(whole, names)}{after}" if whole else f"${piece}"
+
+
+def _value_of(whole: str, names: Mapping[str, object]) -> str:
+    # `$name.` at the end of a sentence is the name and a full stop.
+    name = whole.rstrip(".")
+    value: object = names
+    for step in name.split("."):
+        if not isinstance(value, dict) or step not in value:
+            raise UnknownName(f"the name {name!r} is not known")
+        value = value[step]
+    return f"{value}{whole[len(name) :]}"
 
 
 # Templates that an image carries; modules have their own text where it has none. Source: guest-agent.md 1.10.

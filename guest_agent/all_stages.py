@@ -7,6 +7,7 @@ exit. The text in that line is ours alone, never data. Source: guest-agent.md 1.
 from __future__ import annotations
 
 import os
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_STREAM, socket  # lighter, see docs/decisions/0126
 
 from boot_stages.log import logger
 from boot_stages.stages import CONFIG, FINAL, LOCAL, NETWORK
@@ -14,8 +15,6 @@ from guest_agent.state import RUN_SHARE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from socket import socket
-
     from guest_agent.boot import Boot
     from guest_agent.machine import Machine
 
@@ -37,15 +36,13 @@ class Doors:
     """The four listening sockets, all open before systemd is told that we are ready."""
 
     def __init__(self, machine: Machine) -> None:
-        import socket
-
         self._machine = machine
         machine.make_directory(RUN_SHARE.path, RUN_SHARE.mode)
-        self._sockets: dict[str, socket.socket] = {}
+        self._sockets: dict[str, socket] = {}
         for name, _stage in SOCKETS:
             path = machine.path(f"{RUN_SHARE.path}/{name}.sock")
             machine.remove(f"{RUN_SHARE.path}/.{name}")
-            door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
             before = os.umask(0o177)
             try:
                 door.bind(f"{os.path.dirname(path)}/.{name}")
@@ -58,7 +55,8 @@ class Doors:
 
     def wait(self, name: str) -> socket:
         """The connection of the stage's unit, once it has said `start`. Raises ValueError for other words."""
-        connection, _ = self._sockets[name].accept()
+        descriptor, _address = self._sockets[name]._accept()  # type: ignore[attr-defined]
+        connection = socket(fileno=descriptor)
         connection.settimeout(HANDSHAKE_S)
         heard = b""
         while len(heard) < len(START):
@@ -97,15 +95,15 @@ def notify(text: str) -> None:
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
         return
-    import socket
-
     address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        try:
-            channel.connect(address)
-            channel.sendall(text.encode())
-        except OSError as error:
-            LOG.debug("systemd was not told %r: %s", text, error)
+    channel = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
+    try:
+        channel.connect(address)
+        channel.sendall(text.encode())
+    except OSError as error:
+        LOG.debug("systemd was not told %r: %s", text, error)
+    finally:
+        channel.close()
 
 
 def run(boot: Boot, *, is_by_hand: bool) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # lighter, see docs/decisions/0126
 import os
 import select
 import time
@@ -59,8 +60,6 @@ def _be_the_child(
     cpu_s: int,
 ) -> None:
     """Never returns: the child must not run its parent's code, whatever happens."""
-    import signal
-
     status = 1
     try:
         # What the agent does when it is told to stop is not for its child to do: it just ends.
@@ -119,15 +118,11 @@ def _collected(read_end: int, deadline: float, limit: int) -> bytes:
 
 
 def _end(child: int) -> None:
-    import signal
-
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 
 
 def _why_it_died(status: int, cpu_s: int) -> str:
-    import signal
-
     if status in (-signal.SIGXCPU, -signal.SIGKILL):
         return f"it used more than {cpu_s} s of processor time (template_cpu_s)"
     return f"it died by signal {-status}" if status < 0 else f"it ended with status {status}"

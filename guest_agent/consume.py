@@ -296,7 +296,7 @@ def _whole(parts: tuple[Part, ...]) -> bytes:
         return b""
     import binascii
 
-    from guest_agent import mime
+    from guest_agent import mime_writer
 
     # The same boundary for the same parts; it need not be hard to guess, only absent from what is plain text.
     whole = b"\0".join(part.payload for part in parts)
@@ -304,7 +304,7 @@ def _whole(parts: tuple[Part, ...]) -> bytes:
     while boundary.encode() in whole:
         boundary = f"={boundary}"
     leaves = [(part.type, part.filename, part.payload, _further_headers(part)) for part in parts]
-    return mime.compose(leaves, boundary)
+    return mime_writer.compose(leaves, boundary)
 
 
 def _further_headers(part: Part) -> dict[str, str]:

@@ -191,7 +191,7 @@ def add_make_mime(parser: ArgumentParser) -> None:
 
 def run_make_mime(arguments: Namespace, root: str) -> Answer:
     """Files as one MIME document on stdout."""
-    from guest_agent import formats, mime
+    from guest_agent import formats, mime_writer
 
     known = formats.declared_types()
     if arguments.list_types:
@@ -211,7 +211,7 @@ def run_make_mime(arguments: Namespace, root: str) -> Answer:
         leaves.append((kind, os.path.basename(name), read_named(name, root), {}))
     if faults and not arguments.force:
         return Answer(err="".join([*faults, "Invalid content-types, override with --force\n"]), status=1)
-    document = mime.compose(leaves, _boundary([content for _, _, content, _ in leaves]))
+    document = mime_writer.compose(leaves, _boundary([content for _, _, content, _ in leaves]))
     return Answer(out=document.decode("utf-8"), err="".join(faults))
 
 

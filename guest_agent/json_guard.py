@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from boot_stages.plain_json import read_json
 from guest_agent.errors import LimitExceeded, UnreadableJson
 from guest_agent.limits import DEFAULT, Limits
 
 
 def load(data: bytes | str, source: str, limits: Limits = DEFAULT) -> object:
     """The value of the JSON document `data`. Raises UnreadableJson or LimitExceeded, nothing else."""
-    import json
-
     if len(data) > limits.json_bytes:
         raise LimitExceeded(source, "json_bytes", limits.json_bytes)
 
@@ -22,20 +21,26 @@ def load(data: bytes | str, source: str, limits: Limits = DEFAULT) -> object:
         raise UnreadableJson(source, f"{word} is not JSON. Write null or a number")
 
     try:
-        value = json.loads(
-            data.decode("utf-8-sig") if isinstance(data, bytes) else data,
-            parse_int=whole,
-            parse_constant=constant,
-        )
-    except json.JSONDecodeError as error:
-        problem = f"{error.msg} (line {error.lineno} column {error.colno})"
-        raise UnreadableJson(source, problem) from error
+        text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
+    except UnicodeDecodeError as error:
+        raise UnreadableJson(source, "not UTF-8") from error
+    try:
+        value = read_json(text, parse_int=whole, parse_constant=constant)
     except RecursionError as error:
         raise LimitExceeded(source, "json_depth", limits.json_depth) from error
     except ValueError as error:
-        raise UnreadableJson(source, "not UTF-8") from error
+        raise UnreadableJson(source, _problem(error)) from error
     _bounded_depth(value, source, limits)
     return value
+
+
+def _problem(error: ValueError) -> str:
+    """What is wrong and where; `json` is imported for it alone."""
+    from json import JSONDecodeError
+
+    if not isinstance(error, JSONDecodeError):
+        return str(error)
+    return f"{error.msg} (line {error.lineno} column {error.colno})"
 
 
 def _bounded_depth(value: object, source: str, limits: Limits) -> None:

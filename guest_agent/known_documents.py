@@ -7,7 +7,7 @@ something else; values that JSON has no form for are not kept. See docs/decision
 
 from __future__ import annotations
 
-import json
+from boot_stages.plain_json import read_json, write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class KnownDocuments:
         if kept is None:
             return None
         try:
-            value, listed, repeated = json.loads(kept)
+            value, listed, repeated = read_json(kept)
             if listed is None and lines:
                 return None
             return value, {tuple(path): line for path, line in listed or ()}, tuple(repeated)
@@ -57,17 +57,17 @@ class KnownDocuments:
         if len(text) > DOCUMENT_LIMIT or not _is_plain(value):
             return
         listed = None if lines is None else [[list(path), line] for path, line in lines.items()]
-        self._documents[text] = json.dumps([value, listed, list(repeated)], separators=(",", ":"))
+        self._documents[text] = write_json([value, listed, list(repeated)], separators=(",", ":"))
         self.is_changed = True
 
     def find_written(self, value: object) -> str | None:
         """The text that was made of a value; None when it is not known."""
-        return self._written.get(json.dumps(value)) if _is_plain(value) else None
+        return self._written.get(write_json(value)) if _is_plain(value) else None
 
     def add_written(self, value: object, text: str) -> None:
         """Keep what was made of a value, where JSON has a form for the value."""
         if len(text) <= DOCUMENT_LIMIT and _is_plain(value):
-            self._written[json.dumps(value)] = text
+            self._written[write_json(value)] = text
             self.is_changed = True
 
     def as_bytes(self) -> bytes:
@@ -82,13 +82,13 @@ class KnownDocuments:
                 break
             new[key] = old[key]
         self.is_changed = False
-        return json.dumps({"schema": SCHEMA, "documents": kept[0], "written": kept[1]}).encode() + b"\n"
+        return write_json({"schema": SCHEMA, "documents": kept[0], "written": kept[1]}).encode() + b"\n"
 
 
 def _maps(stored: bytes) -> tuple[dict[str, str], dict[str, str]]:
     """What a store holds; nothing where it is damaged or of another schema."""
     try:
-        found = json.loads(stored)
+        found = read_json(stored)
     except (ValueError, RecursionError):
         return {}, {}
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:

@@ -10,6 +10,7 @@ import os
 import time
 
 from boot_stages.log import logger
+from boot_stages.plain_json import write_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,9 +54,7 @@ class Channel:
         self._send(document)
 
     def _send(self, document: dict[str, Any]) -> None:
-        import json
-
-        data = json.dumps(document).encode() + b"\n"
+        data = write_json(document).encode() + b"\n"
         deadline = time.monotonic() + CHANNEL_WAIT_S - self._waited_s
         while data:
             try:
@@ -98,9 +97,7 @@ class ConsoleResult:
 
     def result(self, document: dict[str, Any]) -> None:
         """`GUESTLING-RESULT {json}`."""
-        import json
-
-        self._machine.console(f"{CONSOLE_MARK} {json.dumps(document)}\n".encode())
+        self._machine.console(f"{CONSOLE_MARK} {write_json(document)}\n".encode())
 
 
 class Printer:
@@ -169,8 +166,6 @@ class Signal:
 
 
 def _post_json(machine: Machine, url: str, document: object, tries: int, timeout_s: float) -> None:
-    import json
-
     from guest_agent.errors import AgentError
     from guest_agent.fetch import Policy, web_for
 
@@ -178,7 +173,7 @@ def _post_json(machine: Machine, url: str, document: object, tries: int, timeout
     headers = {"Content-Type": "application/json"}
     try:
         reply = web_for(machine).request(
-            url, policy, method="POST", headers=headers, body=json.dumps(document).encode()
+            url, policy, method="POST", headers=headers, body=write_json(document).encode()
         )
     except (AgentError, OSError) as error:
         LOG.debug("could not tell %s: %s", url, error)

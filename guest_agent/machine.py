@@ -13,6 +13,7 @@ from boot_stages.commands import RecordedCommands, Reply, SystemCommands
 from boot_stages.facts import Clock
 from boot_stages.files import write_whole
 from boot_stages.paths import below
+from boot_stages.plain_json import read_json, write_indented
 from boot_stages.value import Value
 from guest_agent.output import Output
 
@@ -194,11 +195,9 @@ class Machine:
         """Leave what testers read: whose each written path is to be (owners.json)."""
         if self.is_live or not self.owners:
             return
-        import json
-
-        old = json.loads(self.read_text(OWNERS_FILE) or "{}")
+        old = read_json(self.read_text(OWNERS_FILE) or "{}")
         whole = {**old, **{path: list(owner) for path, owner in self.owners.items()}}
-        write_whole(self.root, OWNERS_FILE, (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode())
+        write_whole(self.root, OWNERS_FILE, (write_indented(whole) + "\n").encode())
 
 
 class _LazyWeb:

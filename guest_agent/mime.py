@@ -1,4 +1,4 @@
-"""MIME documents: taken apart within limits, and put together.
+"""MIME documents, taken apart within limits (`mime_writer` puts them together).
 
 Reads what Python's `email` package reads (the tests compare the two), without its 30 modules of import
 and without its faults: depth, parts and headers are bounded, a part that cannot be read is left out
@@ -14,7 +14,7 @@ from guest_agent.limits import DEFAULT, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
 DEFAULT_TYPE = "text/plain"
 HEADER_LINE = re.compile(rb"From |[\x21-\x39\x3b-\x7e]*:|[\t ]")
@@ -247,36 +247,3 @@ def _decoded(body: bytes, encoding: str) -> bytes | None:
         except binascii.Error:
             continue
     return None
-
-
-def compose(leaves: Iterable[tuple[str, str, bytes, Mapping[str, str]]], boundary: str) -> bytes:
-    """A multipart/mixed document of (type, filename, payload, further headers)."""
-    listed = list(leaves)
-    out = [
-        f'Content-Type: multipart/mixed; boundary="{boundary}"\nMIME-Version: 1.0\n'
-        f"Number-Attachments: {len(listed)}\n\n".encode()
-    ]
-    for kind, filename, payload, headers in listed:
-        out.append(f"--{boundary}\nContent-Type: {kind}\nMIME-Version: 1.0\n".encode())
-        out += [f"{name}: {value}\n".encode() for name, value in headers.items()]
-        quoted = filename.replace("\\", "\\\\").replace('"', '\\"')
-        out.append(f'Content-Disposition: attachment; filename="{quoted}"\n'.encode("utf-8", "replace"))
-        if _is_plain(payload):
-            out += [b"\n", payload, b"\n"]
-        else:
-            out += [b"Content-Transfer-Encoding: base64\n\n", _encoded(payload)]
-    out.append(f"--{boundary}--\n".encode())
-    return b"".join(out)
-
-
-def _encoded(payload: bytes) -> bytes:
-    """Base64 in lines of 76 letters."""
-    import binascii
-
-    return b"".join(binascii.b2a_base64(payload[at : at + 57]) for at in range(0, len(payload), 57))
-
-
-def _is_plain(payload: bytes) -> bool:
-    """May stand in the document as it is: ASCII lines, none of which could be taken for a boundary."""
-    special = b"\0" in payload or b"\r" in payload
-    return payload.isascii() and not special and not re.search(rb"(?:\A|\n)--", payload)

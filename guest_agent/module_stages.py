@@ -7,6 +7,7 @@ import os
 from boot_stages import runner
 from boot_stages.commands import SystemCommands
 from boot_stages.log import logger
+from boot_stages.plain_json import write_json
 from boot_stages.stages import DEFAULT_MODULES, STAGES
 from guest_agent.report import Tails, told_of
 from guest_agent.state import CHANGES, Appends
@@ -62,11 +63,9 @@ def run(boot: Boot, key: str, items: Sequence[object] | None = None) -> list[str
 
 def _keep_changes(boot: Boot, stage: Stage, outcomes: Sequence[Outcome]) -> None:
     """What each module did and how its commands ended, one JSON line each, for `cloud-init explain`."""
-    import json
-
     tails = Tails()
     lines = [
-        json.dumps(
+        write_json(
             {
                 "stage": stage.event,
                 "module": each.name,

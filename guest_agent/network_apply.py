@@ -11,6 +11,7 @@ import time
 
 from boot_stages import log
 from boot_stages.commands import Command
+from boot_stages.plain_json import read_json
 from boot_stages.value import Value
 from guest_agent import network, sys_net
 from guest_agent.state import DATA_UPGRADED_NETWORK, NETWORK_CONFIG, RUN_NETWORK_CONFIG, RUN_SEMAPHORES
@@ -124,10 +125,11 @@ def _are_named_as_remembered(machine: Machine, directory: str, nics: tuple[Link,
 
     Read off the JSON as it is: a boot that has no network work to do must not import the model of it.
     """
-    import json
-
+    kept = machine.read_text(f"{directory}/{NETWORK_CONFIG.path}")
+    if kept is None:
+        return False
     try:
-        document = json.loads(machine.read_text(f"{directory}/{NETWORK_CONFIG.path}") or "")
+        document = read_json(kept)
         wanted = dict(_wanted_names(document))
     except (ValueError, KeyError, TypeError, AttributeError):
         return False

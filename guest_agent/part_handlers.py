@@ -12,6 +12,7 @@ import select
 import time
 
 from boot_stages.log import logger
+from boot_stages.plain_json import read_json, write_json
 from guest_agent.errors import PartRefused
 from guest_agent.limits import DEFAULT, Limits
 
@@ -138,14 +139,12 @@ class _Handler:
 
     def ask(self, question: dict[str, object], place: str) -> dict[str, object]:
         """The child's answer. Raises PartRefused; a child that is late or gone is ended for good."""
-        import json
-
         if not self.is_alive:
             raise PartRefused(f"{place}: its part handler has ended")
         deadline = time.monotonic() + self._limit_s
         try:
-            self._send(json.dumps(question).encode("ascii") + b"\n", deadline)
-            answer = json.loads(self._line(deadline))
+            self._send(write_json(question).encode("ascii") + b"\n", deadline)
+            answer = read_json(self._line(deadline))
         except (OSError, ValueError, TimeoutError) as error:
             self.close(kill=True)
             raise PartRefused(f"{place}: the part handler {error}") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from boot_stages.plain_json import write_indented
+
 BYTES_PREFIX = "ci-b64:"
 
 
@@ -31,6 +33,4 @@ def _key(key: object) -> str:
 
 def to_json(value: object) -> str:
     """Indent 1, sorted keys, separators `,` and `: `, newline at the end."""
-    import json
-
-    return json.dumps(plain(value), indent=1, sort_keys=True, separators=(",", ": ")) + "\n"
+    return write_indented(plain(value)) + "\n"

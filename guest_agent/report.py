@@ -6,11 +6,11 @@ them (`listeners.py`). Exit codes of stages are decided here. Source: guest-agen
 
 from __future__ import annotations
 
-import json
 import time
 
 from boot_stages.errors import StageError
 from boot_stages.log import logger
+from boot_stages.plain_json import read_json
 from boot_stages.runner import FAILED, SKIPPED, SUCCESS, WARNED
 from boot_stages.stages import FINAL, STAGES
 from boot_stages.value import Value
@@ -84,7 +84,7 @@ class Status:
         for stage in STAGES:
             fresh[stage.key] = {"errors": [], "recoverable_errors": {}, "start": None, "finished": None}
         try:
-            found = json.loads(self._machine.read_text(places(self._machine)[0]) or "")["v1"]
+            found = read_json(self._machine.read_text(places(self._machine)[0]) or "{}")["v1"]
             for stage in STAGES:
                 fresh[stage.key].update(found[stage.key])
             fresh["datasource"] = found["datasource"]

@@ -13,6 +13,7 @@ import time
 from boot_stages.facts import instance_directory_name
 from boot_stages.log import logger
 from boot_stages.module import ALWAYS, ONCE
+from boot_stages.plain_json import read_json
 from boot_stages.value import Value
 from guest_agent.plain import to_json
 
@@ -215,14 +216,12 @@ class State:
 
         A cache that cannot be read is set aside with a warning. Raises NewerState for one of a later agent.
         """
-        import json
-
         path = f"{INSTANCE_LINK}/{CACHE.path}"
         content = self._machine.read_bytes(path)
         if content is None:
             return None
         try:
-            document = json.loads(content)
+            document = read_json(content)
             schema = int(document["schema"])
         except (ValueError, KeyError, TypeError, RecursionError):
             aside = self.set_aside(path)
@@ -283,10 +282,8 @@ class Appends:
         self._machine.write(self._path, to_json({**self._kept(), key: [path, offset]}), APPENDS.mode)
 
     def _kept(self) -> dict[str, Any]:
-        import json
-
         try:
-            found = json.loads(self._machine.read_bytes(self._path) or b"{}")
+            found = read_json(self._machine.read_bytes(self._path) or b"{}")
         except (ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from boot_stages.plain_json import read_json, write_json
 from guest_agent.errors import BadTemplate
 from guest_agent.limits import DEFAULT, Limits
 from guest_agent.user_data import Rendered
@@ -84,12 +85,10 @@ def _in_child(
     from guest_agent.child import ChildFailed, run_limited
 
     def work() -> bytes:
-        import json
-
         text, missing = _rendered(body, variables)
         if len(text) > limits.template_output_bytes:
             raise _TooLong(f"more than {limits.template_output_bytes} bytes (template_output_bytes)")
-        return json.dumps([text, missing]).encode("ascii")
+        return write_json([text, missing]).encode("ascii")
 
     def words(error: BaseException) -> str:
         return _worded(error, first_line)
@@ -106,9 +105,7 @@ def _in_child(
         )
     except ChildFailed as error:
         raise BadTemplate(f"{place}: {error}") from error
-    import json
-
-    text, missing = json.loads(answer)
+    text, missing = read_json(answer)
     return Rendered(text.encode("utf-8", "surrogateescape"), tuple(missing))
 
 

@@ -7,8 +7,6 @@ Source: guest-agent.md 3.3.
 
 from __future__ import annotations
 
-import re
-
 from boot_stages import apt_old_keys
 from boot_stages.actions import (
     WARN,
@@ -167,6 +165,8 @@ def _lsb_codename(facts: Facts) -> str:
 def _debconf(apt: AptKeys, facts: Facts) -> tuple[Action, ...]:
     if not apt.debconf_selections:
         return ()
+    import re
+
     texts = [apt.debconf_selections[name].rstrip("\n") for name in sorted(apt.debconf_selections)]
     stdin = Secret("".join(f"{each}\n" for each in texts))
     lines = [
@@ -195,6 +195,8 @@ def _tools(apt: AptKeys, facts: Facts) -> tuple[Action, ...]:
 
 
 def _is_repo(source: str, apt: AptKeys) -> bool:
+    import re
+
     try:
         return bool(apt.add_apt_repo_match) and re.search(apt.add_apt_repo_match, source) is not None
     except re.error as error:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from boot_stages.actions import WARN, Remove, RunCommand, note, warn
 from boot_stages.disks import mount_at, partition_of
 from boot_stages.errors import ModuleFailed
 from boot_stages.module import Module
+from boot_stages.plain_json import read_json
 from boot_stages.schema import BOOL, TEXT, Keys, Kind, deprecated, key, list_of, record
 from boot_stages.value import Secret
 
@@ -115,7 +114,7 @@ def _below_mapper(source: str, facts: Facts) -> str:
 def _encrypted(source: str, partition: str, facts: Facts) -> tuple[Action, ...]:
     """Grow the encrypted device with the one-time key that the image was given, then burn that key."""
     try:
-        found = json.loads(facts.read_text(KEY_FILE) or "")
+        found = read_json(facts.read_text(KEY_FILE) or "")
         word, slot = str(found["key"]), str(found["slot"])
     except (ValueError, KeyError, TypeError):
         return (warn(f"growpart: {KEY_FILE} does not hold a key and a slot: {source} stays as it is"),)

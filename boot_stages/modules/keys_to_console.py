@@ -8,6 +8,7 @@ from __future__ import annotations
 from boot_stages.actions import IGNORE, Console, RunCommand
 from boot_stages.module import Module
 from boot_stages.schema import BOOL, TEXT, Keys, key, list_of, record
+from boot_stages.ssh_keys import digest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,15 +75,13 @@ def _host_keys(facts: Facts) -> list[str]:
 
 def _fingerprint(line: str) -> str:
     """As `ssh-keygen -lf` says it, without the length of the key: SHA256:... comment (TYPE)."""
-    import base64
-    import hashlib
+    import binascii
 
     kind, blob, *comment = line.split(None, 2)
-    try:
-        digest = hashlib.sha256(base64.b64decode(blob, validate=True)).digest()
-    except ValueError:
+    found = digest(blob)
+    if found is None:
         return f"? {kind}"
-    word = base64.b64encode(digest).decode().rstrip("=")
+    word = binascii.b2a_base64(found, newline=False).decode().rstrip("=")
     return f"SHA256:{word} {comment[0] if comment else 'no comment'} ({kind})"
 
 

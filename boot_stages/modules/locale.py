@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from boot_stages.actions import RunCommand, WriteFile
 from boot_stages.module import Module
 from boot_stages.schema import TEXT, Keys, Kind, key
@@ -53,8 +51,16 @@ def _optional(action: Action) -> Action:
 
 
 def _current(path: str, facts: Facts) -> str:
-    found = re.search(r"^(?:export )?LANG=[\"']?([^\"'\s#]+)", facts.read_text(path) or "", re.MULTILINE)
-    return found.group(1) if found else ""
+    for line in (facts.read_text(path) or "").splitlines():
+        name, _, value = line.partition("=")
+        if name in {"LANG", "export LANG"}:
+            for mark in "\"'":
+                value = value[1:] if value.startswith(mark) else value
+                value = value.partition(mark)[0]
+            word = value.partition("#")[0].partition(" ")[0]
+            if word:
+                return word
+    return ""
 
 
 def _debian(wanted: str, path: str, facts: Facts) -> tuple[Action, ...]:
@@ -69,6 +75,8 @@ def _generate(wanted: str, facts: Facts) -> tuple[Action, ...]:
     text = facts.read_text(GENERATED) or ""
     charset = wanted.partition(".")[2].partition("@")[0] or "ISO-8859-1"
     line = f"{wanted} {charset.upper() if charset.lower() != 'utf8' else 'UTF-8'}"
+    import re  # for a guest that gets another locale than it has
+
     pattern = re.compile(rf"^[ \t]*#?[ \t]*{re.escape(wanted)}[ \t]+\S+[ \t]*$", re.MULTILINE)
     found = pattern.search(text)
     if found is None:

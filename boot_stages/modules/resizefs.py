@@ -5,8 +5,6 @@ Source: guest-agent.md 3.3.
 
 from __future__ import annotations
 
-import re
-
 from boot_stages.actions import RunCommand, note, warn
 from boot_stages.disks import mount_at, size_bytes
 from boot_stages.module import Module
@@ -27,16 +25,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "bcachefs": ("bcachefs", "device", "resize", "DEVICE"),
     "zfs": ("zpool", "online", "-e", "POOL", "DEVICE"),
 }
-_EXT_SIZE = (("dumpe2fs", "-h", "DEVICE"), r"^Block count:\s+([0-9]+)$", r"^Block size:\s+([0-9]+)$")
-# What a file system says of its size: the question, and where the number of units and the unit stand.
-SIZES: dict[str, tuple[tuple[str, ...], str, str]] = {
+_EXT_SIZE = (("dumpe2fs", "-h", "DEVICE"), ("Block count:", " "), ("Block size:", " "))
+# What a file system says of its size: the question, and where the number of units and the unit stand: how
+# their line begins (several spaces count as one), and what is before the number in the rest of it.
+SIZES: dict[str, tuple[tuple[str, ...], tuple[str, str], tuple[str, str] | None]] = {
     **dict.fromkeys(("ext2", "ext3", "ext4"), _EXT_SIZE),
-    "xfs": (("xfs_info", "DIRECTORY"), r"^data .*\bblocks=([0-9]+)", r"^data .*\bbsize=([0-9]+)"),
-    "btrfs": (
-        ("btrfs", "filesystem", "show", "--raw", "DIRECTORY"),
-        r"devid +1 size ([0-9]+) ",
-        r"()\Z",
-    ),
+    "xfs": (("xfs_info", "DIRECTORY"), ("data ", " blocks="), ("data ", " bsize=")),
+    "btrfs": (("btrfs", "filesystem", "show", "--raw", "DIRECTORY"), ("devid 1 size", " "), None),
 }
 ENQUEUE_SINCE = (5, 10)
 # Less than that is what the file system's own rounding leaves.
@@ -76,18 +71,27 @@ def _is_full_size(mount: Mount, facts: Facts) -> bool:
         return False
     argv, count, unit = question
     words = facts.ask(*_with_places(argv, mount)).out.decode("utf-8", "replace")
-    found, found_unit = re.search(count, words, re.MULTILINE), re.search(unit, words, re.MULTILINE)
-    if found is None or found_unit is None:
-        return False
-    size = int(found.group(1)) * int(found_unit.group(1) or 1)
-    return size_bytes(mount.source, facts) - size < SLACK_BYTES
+    size = _number(words, count) * (1 if unit is None else _number(words, unit))
+    return size > 0 and size_bytes(mount.source, facts) - size < SLACK_BYTES
+
+
+def _number(words: str, place: tuple[str, str]) -> int:
+    """The whole number at a place of an answer; 0 where there is none."""
+    start, mark = place
+    for line in words.splitlines():
+        spaced = " ".join(line.split())
+        if spaced.startswith(start):
+            number = spaced[len(start) :].partition(mark)[2].replace(",", " ").partition(" ")[0]
+            return int(number) if number.isdecimal() else 0
+    return 0
 
 
 def _pool(mount: Mount, mode: str, facts: Facts) -> tuple[Action, ...]:
     """A pool grows by its devices; the root's pool of a cloud image has one."""
     pool = mount.source.partition("/")[0]
     words = facts.ask("zpool", "status", "-P", pool).out.decode("utf-8", "replace")
-    devices = [line.split()[0] for line in words.splitlines() if re.match(r"\s+/dev/\S+\s+ONLINE\b", line)]
+    rows = [line.split() for line in words.splitlines()]
+    devices = [row[0] for row in rows if len(row) > 1 and row[0].startswith("/dev/") and row[1] == "ONLINE"]
     if not devices:
         return (warn(f"resize_rootfs: zpool status names no device of the pool {pool}: it stays as it is"),)
     return tuple(_command(mount.replace(source=each), mode, facts, pool) for each in devices)
@@ -109,6 +113,8 @@ def _command(mount: Mount, mode: str, facts: Facts, pool: str = "") -> RunComman
 
 
 def _btrfs_version(facts: Facts) -> tuple[int, ...]:
+    import re  # for btrfs alone; this module is part of every boot
+
     found = re.search(rb"v([0-9]+)\.([0-9]+)", facts.ask("btrfs", "--version").out)
     return tuple(int(each) for each in found.groups()) if found else ()
 

@@ -6,11 +6,10 @@ data/set-hostname, so that nothing happens twice. Source: guest-agent.md 3.3 (ho
 
 from __future__ import annotations
 
-import json
-
 from boot_stages.actions import RunCommand, WriteFile
 from boot_stages.hostname import Names, chosen_name, hostname_file, wanted_names
 from boot_stages.module import Module
+from boot_stages.plain_json import write_indented
 from boot_stages.schema import BOOL, TEXT, Keys, key
 
 TYPE_CHECKING = False
@@ -52,7 +51,7 @@ def plan(config: Config, facts: Facts) -> tuple[Action, ...]:
 def memory_of(names: Names) -> bytes:
     """What data/set-hostname holds for these names."""
     document = {"hostname": names.hostname, "fqdn": names.fqdn}
-    return (json.dumps(document, indent=1, sort_keys=True) + "\n").encode()
+    return (write_indented(document) + "\n").encode()
 
 
 def set_name(name: str, create_file: bool, facts: Facts) -> tuple[Action, ...]:

@@ -5,14 +5,12 @@ Source: guest-agent.md 3.3.
 
 from __future__ import annotations
 
-import base64
-
 from boot_stages.accounts import users_of
 from boot_stages.actions import Console
 from boot_stages.errors import ModuleFailed
 from boot_stages.module import Module
 from boot_stages.schema import BOOL, TEXT, Keys, key
-from boot_stages.ssh_keys import authorized_keys_path, parse_line
+from boot_stages.ssh_keys import authorized_keys_path, digest, parse_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,17 +58,11 @@ def _row(each: KeyLine, hash_name: str) -> tuple[str, ...]:
 
 def fingerprint(blob: str, hash_name: str) -> str:
     """Pairs of hexadecimal digits; `?` for what is not base64. Raises ModuleFailed for an unknown hash."""
-    import hashlib
-
     try:
-        digest = hashlib.new(hash_name)
+        found = digest(blob, hash_name)
     except ValueError as error:
         raise ModuleFailed(f"authkey_hash: {hash_name} is not a hash of this system. Use sha256") from error
-    try:
-        digest.update(base64.b64decode(blob, validate=True))
-    except ValueError:
-        return "?"
-    return digest.hexdigest() if not digest.digest_size else digest.digest().hex(":")
+    return "?" if found is None else found.hex(":")
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

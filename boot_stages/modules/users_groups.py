@@ -6,8 +6,6 @@ has but for passwords, locks, rules and keys. Source: guest-agent.md 3.3; GA-W10
 
 from __future__ import annotations
 
-import re
-
 from boot_stages.account_tools import AccountTools
 from boot_stages.accounts import Group, UserKeys, image_default_user, wanted_groups, wanted_users
 from boot_stages.actions import (
@@ -34,7 +32,8 @@ if TYPE_CHECKING:
 SUDOERS = "/etc/sudoers.d/90-cloud-init-users"
 # Nothing, false, true, and the word for the default user.
 REDIRECTS = ("", "false", "true", "default")
-GOOD_NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}\$?\Z", re.IGNORECASE)
+NAME_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+NAME_LENGTH = 32
 
 _MEMBERS = {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
 _BY_NAME = {"patternProperties": {"^.+$": _MEMBERS}, "additionalProperties": False}
@@ -146,7 +145,7 @@ class _Plan:
 
     def user(self, user: UserKeys) -> bool:
         """Make one user with all that belongs to it. False when the users after it shall not be made."""
-        if not GOOD_NAME.match(user.name):
+        if not _is_good_name(user.name):
             self.add(
                 Fail(
                     f"users: {user.name!r} is not a user name. Use a-z, 0-9, '_', '-', at most 32 of them",
@@ -268,10 +267,17 @@ class _Plan:
             self.add(*redirected(user.name, home, self._default, self._facts))
 
 
+def _is_good_name(name: str) -> bool:
+    """Letters, digits and `_.-`, the first no digit, `.` or `-`; a `$` at the end is for machine accounts."""
+    bare = name.removesuffix("$")
+    return 0 < len(bare) <= NAME_LENGTH and not bare.strip(NAME_LETTERS) and bare[0] not in "0123456789.-"
+
+
 def _include_sudoers(facts: Facts) -> tuple[Action, ...]:
     """Make sure that /etc/sudoers reads the directory, where there is a sudo at all."""
     text = facts.read_text("/etc/sudoers")
-    if text is not None and re.search(r"^[#@]includedir\s+/etc/sudoers\.d\s*$", text, re.MULTILINE):
+    includes = (["@includedir", "/etc/sudoers.d"], ["#includedir", "/etc/sudoers.d"])
+    if text is not None and any(line.split() in includes for line in text.splitlines()):
         return ()
     line = "\n# Added by guestling\n@includedir /etc/sudoers.d\n"
     return (AppendFile("/etc/sudoers", line.encode(), 0o440),)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+from boot_stages.plain_json import write_indented
 from guest_agent.log import DEFAULT_LOG_FILE
 
 TYPE_CHECKING = False
@@ -96,9 +97,7 @@ def _put(text: str, outfile: str) -> int:
 
 
 def _dump(events: list[Event]) -> str:
-    import json
-
-    return json.dumps([event.to_json() for event in events], indent=1, sort_keys=True) + "\n"
+    return write_indented([event.to_json() for event in events]) + "\n"
 
 
 def _show(events: list[Event], line_format: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
+from boot_stages.plain_json import read_json, write_indented
 from guest_agent.state import CHANGES, INSTANCE_LINK
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace, machine: Machine) -> int:
         print(f"cloud-init explain: there is no {kind} {what or 'any kind'} in this boot", file=sys.stderr)
         return 1
     if arguments.format == "json":
-        print(json.dumps(found, indent=1, sort_keys=True))
+        print(write_indented(found))
     else:
         print("\n".join(_line(each) for each in found))
     return 0
@@ -56,7 +56,7 @@ def _changes(machine: Machine, path: str) -> list[dict[str, Any]]:
     found = []
     for line in text.splitlines():
         try:
-            record = json.loads(line)
+            record = read_json(line)
         except ValueError:
             continue
         for did in record["did"]:

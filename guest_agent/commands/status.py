@@ -5,11 +5,11 @@ Source: guest-agent.md 5.2.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
 from boot_stages.commands import Command
+from boot_stages.plain_json import read_json, write_indented
 from boot_stages.stages import STAGES
 from boot_stages.value import Value
 from guest_agent.report import DEGRADED, DONE, ERROR, places
@@ -201,7 +201,7 @@ def details_of(machine: Machine) -> Details:
 
 def _load_v1(machine: Machine) -> dict[str, Any]:
     try:
-        found = json.loads(machine.read_text(places(machine)[0]) or "{}")["v1"]
+        found = read_json(machine.read_text(places(machine)[0]) or "{}")["v1"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     return dict(found) if isinstance(found, dict) else {}
@@ -267,7 +267,7 @@ def _document(details: Details) -> dict[str, Any]:
 
 
 def _as_json(details: Details, _is_long: bool) -> str:
-    return json.dumps(_document(details), indent=2, sort_keys=True, separators=(",", ": "))
+    return write_indented(_document(details), indent="  ")
 
 
 def _as_yaml(details: Details, _is_long: bool) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from boot_stages.plain_json import read_json, write_indented
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -96,9 +98,7 @@ def _read(source: Path, kind: str, nics: Mapping[str, str]) -> Parsed:
     if kind == "eni":
         return parse(kind, text, nics)
     if kind == "network_data.json":
-        import json
-
-        return parse(kind, json.loads(text), nics)
+        return parse(kind, read_json(text), nics)
     import yaml
 
     try:
@@ -127,12 +127,10 @@ def _render(
 
 
 def _print_v1(parsed: Parsed) -> int:
-    import json
-
     from guest_agent.network import to_v1
 
     document = parsed.document if parsed.document.get("version") == 1 else to_v1.document(parsed.network)
-    print(json.dumps(document, indent=1, sort_keys=True, separators=(",", ": ")))
+    print(write_indented(document))
     return 0
 
 

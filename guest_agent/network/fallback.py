@@ -5,6 +5,8 @@ Source of the rules: guest agent contract, 1.8.
 
 from __future__ import annotations
 
+from itertools import groupby
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,9 +50,7 @@ def candidates(links: Iterable[Link]) -> tuple[Link, ...]:
 
 def _order(link: Link) -> tuple[bool, tuple[tuple[int, str], ...]]:
     """eth2 before eth10."""
-    import re
-
-    parts = re.findall(r"\d+|\D+", link.name)
+    parts = ["".join(letters) for _, letters in groupby(link.name, str.isdecimal)]
     return link.name != FIRST_CHOICE, tuple(
-        (int(part), "") if part.isdigit() else (-1, part) for part in parts
+        (int(part), "") if part.isdecimal() else (-1, part) for part in parts
     )

@@ -105,8 +105,8 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def is_standard(name: str) -> bool:
-    """Whether a module is of Python's standard library."""
-    return name.partition(".")[0] in sys.stdlib_module_names
+    """Whether a module is of Python's standard library; `_sha2` is since 3.12."""
+    return name.partition(".")[0] in {*sys.stdlib_module_names, "_sha2"}
 
 
 # Modules whose import means that a file reaches outside: programs, networks, clocks, chance, files.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guest_agent import mime
+from guest_agent import mime, mime_writer
 from guest_agent.limits import Limits
 
 BODIES = st.sampled_from(
@@ -124,7 +124,7 @@ NAMES = st.text(alphabet='abc "\\;ü./', min_size=1, max_size=8).map(str.strip).
 @given(st.lists(st.tuples(TYPES.filter(lambda kind: "/" in kind), NAMES, st.binary(max_size=60)), max_size=4))
 def test_what_is_composed_reads_back(leaves: list[tuple[str, str, bytes]]) -> None:
     """Both by us and by the standard library: other tools read the .i files."""
-    document = mime.compose([(kind, name, payload, {}) for kind, name, payload in leaves], "BOUND")
+    document = mime_writer.compose([(kind, name, payload, {}) for kind, name, payload in leaves], "BOUND")
     wanted = [(kind.lower(), payload) for kind, _, payload in leaves]
     assert [(leaf.content_type, leaf.payload) for leaf in mime.read(document, "x").leaves] == wanted
     theirs = [part for part in email.message_from_bytes(document).walk() if not part.is_multipart()]

@@ -27,9 +27,15 @@ class AccountTools:
             return _BusyboxTools()
         return AccountTools()
 
-    def add_group(self, name: str) -> Action:
-        """Make a group."""
-        return RunCommand(("groupadd", name), on_failure=GO_ON)
+    def add_group(self, name: str, gid: int | None = None) -> Action:
+        """Make a group, with this number where there is one."""
+        number = () if gid is None else ("--gid", str(gid))
+        return RunCommand(("groupadd", *number, name), on_failure=GO_ON)
+
+    def complete_shadow(self, path: str) -> tuple[Action, ...]:
+        """Lines of /etc/shadow or /etc/gshadow for what has none there."""
+        program = {"/etc/shadow": "pwconv", "/etc/gshadow": "grpconv"}[path]
+        return (RunCommand((program,), optional=True, on_failure=GO_ON),)
 
     def add_member(self, user: str, group: str) -> Action:
         """Put a user into a group."""
@@ -98,8 +104,12 @@ def _in_key_order(options: dict[str, str]) -> list[tuple[str, str]]:
 
 
 class _BusyboxTools(AccountTools):
-    def add_group(self, name: str) -> Action:
-        return RunCommand(("addgroup", name), on_failure=GO_ON)
+    def add_group(self, name: str, gid: int | None = None) -> Action:
+        number = () if gid is None else ("-g", str(gid))
+        return RunCommand(("addgroup", *number, name), on_failure=GO_ON)
+
+    def complete_shadow(self, _path: str) -> tuple[Action, ...]:
+        return ()
 
     def add_member(self, user: str, group: str) -> Action:
         return RunCommand(("addgroup", user, group), on_failure=GO_ON)

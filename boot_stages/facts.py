@@ -101,6 +101,7 @@ class Facts:
         system: Mapping[str, object],
         stage: str = "",
         module: str = "",
+        was_cut: bool = False,
     ) -> None:
         self.root = root
         self.cloud = cloud
@@ -114,8 +115,10 @@ class Facts:
         self._commands = commands
         self._stage = stage
         self._module = module
+        # An earlier run of this module ended in its middle: what a program has half done is to be mended.
+        self.was_cut = was_cut
 
-    def for_module(self, stage: str, module: str) -> Facts:
+    def for_module(self, stage: str, module: str, *, was_cut: bool = False) -> Facts:
         """The same view; questions asked through it are recorded under this stage and module."""
         return Facts(
             self.root,
@@ -128,6 +131,7 @@ class Facts:
             system=self.system,
             stage=stage,
             module=module,
+            was_cut=was_cut,
         )
 
     @property
@@ -260,6 +264,11 @@ class Facts:
             if len(fields) == 4:
                 groups[fields[0]] = tuple(member for member in fields[3].split(",") if member)
         return groups
+
+    def group_numbers(self) -> frozenset[int]:
+        """The numbers of the groups that /etc/group lists."""
+        fields = (line.split(":") for line in (self.read_text("/etc/group") or "").splitlines())
+        return frozenset(int(each[2]) for each in fields if len(each) == 4 and each[2].isdigit())
 
     def shadow_field(self, user: str) -> str | None:
         """The password field of /etc/shadow, or None when there is no such line."""

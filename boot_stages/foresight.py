@@ -48,9 +48,9 @@ class Foresight(Facts):
 
     nodes: dict[str, Node]
 
-    def for_module(self, stage: str, module: str) -> Foresight:
+    def for_module(self, stage: str, module: str, *, was_cut: bool = False) -> Foresight:
         """The same foresight; questions are recorded under this stage and module."""
-        found = Foresight.over(super().for_module(stage, module))
+        found = Foresight.over(super().for_module(stage, module, was_cut=was_cut))
         found.nodes = self.nodes
         return found
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def has_run(self, name: str, frequency: str) -> bool:
             """Whether a module of this frequency is done (or was begun and must not begin again)."""
 
+        def was_cut(self, name: str, frequency: str) -> bool:
+            """Whether it was begun and never ended; known only of those that leave a mark when they begin."""
+
         def begin(self, name: str, frequency: str) -> None:
             """Durable before the module's first effect."""
 
@@ -257,7 +260,7 @@ def run_modules(
         outcome = run_module(
             each,
             config,
-            facts.for_module(stage, name),
+            facts.for_module(stage, name, was_cut=journal.was_cut(name, each.frequency)),
             effects,
             journal,
             unverified,

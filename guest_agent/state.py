@@ -104,6 +104,9 @@ AT_MOST_ONCE = (
     "scripts_user",
     "scripts_vendor",
 )
+# What leaves a mark when it begins: those, and what has programs that change several files in turn. A cut may
+# leave that half done, and the next run has to know.
+MARKED = (*AT_MOST_ONCE, "users_groups")
 LOCK_WAIT_S = 30.0
 
 
@@ -292,8 +295,8 @@ class Appends:
 class Journal:
     """Which modules ran: `sem/config_NAME` when done.
 
-    What must run at most once also leaves `sem/.config_NAME.begun` between start and end, durable before its
-    first effect. All others simply run again when a power cut came before their mark was on the disk.
+    What is MARKED also leaves `sem/.config_NAME.begun` between start and end, durable before its first
+    effect. All others simply run again when a power cut came before their mark was on the disk.
     """
 
     def __init__(self, machine: Machine, directory: str, *, rerun_interrupted: bool) -> None:
@@ -328,9 +331,16 @@ class Journal:
         self._rename(begun, done)
         return True
 
+    def was_cut(self, name: str, frequency: str) -> bool:
+        """Whether a MARKED module was begun and did not come to its end."""
+        if frequency == ALWAYS or name not in MARKED:
+            return False
+        begun, done = self._paths(f"config_{name}", frequency)
+        return self._machine.exists(begun) and not self._machine.exists(done)
+
     def begin(self, name: str, frequency: str) -> None:
-        """Durable before the first effect of a module that must run at most once; nothing for others."""
-        if frequency != ALWAYS and name in AT_MOST_ONCE:
+        """Durable before the first effect of a MARKED module; nothing for others."""
+        if frequency != ALWAYS and name in MARKED:
             begun, _done = self._paths(f"config_{name}", frequency)
             self._machine.write(begun, self._mark())
 
@@ -346,7 +356,7 @@ class Journal:
         if self.sync is not None:
             self.sync()
         begun, done = self._paths(f"config_{name}", frequency)
-        if name in AT_MOST_ONCE:
+        if name in MARKED:
             self._rename(begun, done)
         else:
             self._write_mark(done)

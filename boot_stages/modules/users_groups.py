@@ -27,13 +27,15 @@ from boot_stages.version import VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from boot_stages.actions import Action
-    from boot_stages.facts import Facts
+    from boot_stages.facts import Account, Facts
 
 SUDOERS = "/etc/sudoers.d/90-cloud-init-users"
 # Nothing, false, true, and the word for the default user.
 REDIRECTS = ("", "false", "true", "default")
 NAME_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 NAME_LENGTH = 32
+# What stands in /etc/shadow for an account that nobody has given a password.
+NO_PASSWORD = ("", "!", "!!", "*", "!*", "x")
 
 _MEMBERS = {"type": ["string", "array"], "items": {"type": "string"}, "minItems": 1}
 _BY_NAME = {"patternProperties": {"^.+$": _MEMBERS}, "additionalProperties": False}
@@ -179,8 +181,10 @@ class _Plan:
         if account is None:
             self._make(user)
         else:
-            self.add(note(f"User {user.name} already exists, skipping."))
-            if user.passwd is not None:
+            was_half_made = self._facts.was_cut and self._mend(user, account)
+            if not was_half_made:
+                self.add(note(f"User {user.name} already exists, skipping."))
+            if user.passwd is not None and not was_half_made:
                 self.add(warn(f"'passwd' is ignored for the existing user {user.name}. Use 'hashed_passwd'"))
         self._passwords(user, is_new=account is None)
         self._rules(user)
@@ -197,6 +201,47 @@ class _Plan:
         self.add(*self._tools.add_user(user))
         self._groups.add(user.name)
 
+    def _mend(self, user: UserKeys, account: Account) -> bool:
+        """Complete what a program may have done by half: it writes five files and a directory, one by one.
+
+        False when nothing is missing. What is there stays as it is, so a user whom the image brought loses
+        nothing (GA-S01).
+        """
+        before = len(self.actions)
+        self.add(note(f"User {user.name} was being made when the power went: what is missing is added."))
+        members = self._facts.group_members()
+        if account.gid not in self._facts.group_numbers():
+            self.add(self._tools.add_group(user.primary_group or user.name, account.gid))
+        for group in user.groups:
+            if user.create_groups and group not in self._groups:
+                self.add(self._tools.add_group(group))
+                self._groups.add(group)
+            if user.name not in members.get(group, ()):
+                self.add(self._tools.add_member(user.name, group))
+        for path, is_listed in (("/etc/shadow", True), ("/etc/gshadow", user.name in members)):
+            if is_listed and not self._has_line(path, user.name):
+                self.add(*self._tools.complete_shadow(path))
+        if not (user.no_create_home or user.system or self._facts.exists(account.home)):
+            self._make_home(account)
+        if user.passwd is not None and (self._facts.shadow_field(user.name) or "!") in NO_PASSWORD:
+            self.add(self._tools.set_password(user.name, user.passwd, hashed=True))
+        if len(self.actions) == before + 1:
+            self.actions.pop()
+            return False
+        return True
+
+    def _has_line(self, path: str, name: str) -> bool:
+        """Whether a file has a line for this name; one that this guest does not have lacks none."""
+        text = self._facts.read_text(path)
+        return text is None or any(line.startswith(f"{name}:") for line in text.splitlines())
+
+    def _make_home(self, account: Account) -> None:
+        if self._facts.which("mkhomedir_helper"):
+            # It copies /etc/skel as well.
+            self.add(RunCommand(("mkhomedir_helper", account.name), on_failure=GO_ON))
+        else:
+            self.add(MakeDirectory(account.home, 0o700, f"{account.uid}:{account.gid}"))
+
     def _passwords(self, user: UserKeys, *, is_new: bool) -> None:
         if user.plain_text_passwd is not None:
             self.add(self._tools.set_password(user.name, user.plain_text_passwd, hashed=False))
@@ -211,7 +256,7 @@ class _Plan:
             each is not None
             for each in (user.plain_text_passwd, user.hashed_passwd, user.passwd if is_new else None)
         )
-        had = not is_new and (self._facts.shadow_field(user.name) or "") not in {"", "!", "*", "!*", "!!"}
+        had = not is_new and (self._facts.shadow_field(user.name) or "") not in NO_PASSWORD
         if given or had:
             self.add(*self._tools.unlock(user.name, self._facts))
         else:

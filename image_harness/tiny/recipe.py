@@ -24,6 +24,7 @@ KEPT: dict[str, tuple[str, ...]] = {
     "passwd": (
         "usr/bin/passwd", "usr/sbin/useradd", "usr/sbin/usermod", "usr/sbin/userdel",
         "usr/sbin/groupadd", "usr/sbin/groupmod", "usr/sbin/groupdel", "usr/sbin/chpasswd",
+        "usr/sbin/pwconv", "usr/sbin/grpconv",
     ),
     "openssh-client": ("usr/bin/ssh-keygen",),
     "libssl3": ("*/libcrypto.so.3",),

@@ -11,10 +11,11 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from image_harness import cpio, store
 from spawner.compute.agent_events import Result, Started
@@ -26,6 +27,7 @@ from tests.boot.compute_guest import PREPARE, spec
 
 QEMU = "qemu-system-x86_64"
 INSTANCE = "i-1"
+CUT_NOW = b"CUT-NOW"
 SEED = "var/lib/cloud/seed/nocloud"
 # The first boot fills the disk with what the image has; later ones find it there.
 ON_DISK = """\
@@ -37,8 +39,10 @@ done
 [ -e /mnt/.filled ] || { : >/mnt/.filled; sync; }
 """
 AGENT = "cloud-init --all-stages </dev/console >/dev/console 2>&1\n"
+# Without a disk the remount fails, and nobody minds.
 END = """\
 sync
+mount -o remount,ro /mnt 2>/dev/null
 stty -echo </dev/console
 poweroff -f
 """
@@ -55,15 +59,25 @@ class Seen:
 
 @contextmanager
 def initrd(
-    tiny: store.Image, user_data: str, *, limits: str = "{}", before: str = "", agent: str = AGENT
+    tiny: store.Image,
+    user_data: str,
+    *,
+    limits: str = "{}",
+    before: str = "",
+    agent: str = AGENT,
+    programs: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Path]:
-    """The tiny image with this user data and limits; `before` and `agent` are lines of its /init."""
+    """The tiny image with this user data and limits.
+
+    `before` and `agent` are lines of its /init; `programs` lie in /usr/local/sbin, where they come first.
+    """
     init = f"{PREPARE}\nip link set lo up\n{before}\n{agent}\n{END}"
     files = [
         cpio.file("init", init.encode(), 0o755),
         cpio.file("etc/cloud/cloud.cfg.d/50-limits.cfg", f"limits: {limits}\n".encode()),
         cpio.file(f"{SEED}/user-data", user_data.encode()),
         cpio.file(f"{SEED}/meta-data", f"instance-id: {INSTANCE}\nlocal-hostname: web1\n".encode()),
+        *(cpio.file(f"usr/local/sbin/{name}", text.encode(), 0o755) for name, text in programs.items()),
     ]
     assert tiny.initrd is not None
     with tempfile.TemporaryDirectory(prefix="gt") as directory:
@@ -85,23 +99,41 @@ def boot(
     image: Path,
     *,
     disk: Path | None = None,
+    words: str = "",
     cut_at: str = "",
     binary: str = QEMU,
-    deadline_s: float = 120.0,
 ) -> Seen:
-    """Boot to the guest's end, or to the power cut when the stage or module `cut_at` begins."""
+    """Boot to the guest's end, or to a power cut: when the stage `cut_at` begins, or the guest says CUT-NOW.
+
+    `words`: more of the kernel's command line.
+    """
     disks = (Disk(disk),) if disk else ()
-    guest = spec(tiny, image, disks=disks, deadline_s=deadline_s)
+    cmdline = f"{tiny.manifest.cmdline} {words}"
+    guest = spec(tiny, image, disks=disks, cmdline=cmdline, deadline_s=120.0)
 
     async def run() -> Seen:
         result = None
-        async with Vm(guest, RunDirectory.create(), accelerator, binary=binary) as vm:
+        is_time = asyncio.Event()
+        heard = bytearray()
+
+        def on_console(chunk: bytes) -> None:
+            heard.extend(chunk)
+            if CUT_NOW in heard[-len(chunk) - len(CUT_NOW) :]:
+                is_time.set()
+
+        async def cut(vm: Vm) -> None:
+            await is_time.wait()
+            os.kill(vm.pid, signal.SIGKILL)
+
+        async with Vm(guest, RunDirectory.create(), accelerator, binary=binary, on_console=on_console) as vm:
+            cutting = asyncio.create_task(cut(vm))
             async for event in vm.events():
                 if isinstance(event, Result):
                     result = event
                 elif cut_at and isinstance(event, Started) and event.name == cut_at:
-                    os.kill(vm.pid, signal.SIGKILL)
+                    is_time.set()
             ending = await vm.wait()
+            cutting.cancel()
             console = vm.console_output()
         return Seen(result, ending, console.decode(errors="replace"))
 

@@ -39,6 +39,7 @@ class Guest:
             random_bytes=lambda size: bytes(index * 7 % 256 for index in range(size)),
             render_jinja=_render,
             system=facts.get("system", {}),
+            was_cut=facts.get("was_cut", False),
         )
         self.effects = Effects(
             str(root),

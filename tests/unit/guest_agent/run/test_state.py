@@ -42,6 +42,18 @@ def test_what_must_run_once_is_marked_begun_before_and_done_after(root: Root) ->
     assert journal.has_run("scripts_user", PER_INSTANCE)
 
 
+def test_ga_s01_what_a_program_may_leave_half_done_runs_again_and_knows_it(root: Root) -> None:
+    journal = state.State(root.machine()).journal("i-1")
+    assert not journal.was_cut("users_groups", PER_INSTANCE)
+    journal.begin("users_groups", PER_INSTANCE)
+    assert journal.was_cut("users_groups", PER_INSTANCE)
+    assert not journal.was_cut("users_groups", ALWAYS)
+    assert not journal.has_run("users_groups", PER_INSTANCE)
+    journal.end("users_groups", PER_INSTANCE)
+    assert not journal.was_cut("users_groups", PER_INSTANCE)
+    assert journal.has_run("users_groups", PER_INSTANCE)
+
+
 def test_what_may_run_again_is_marked_when_it_is_done(root: Root) -> None:
     journal = state.State(root.machine()).journal("i-1")
     journal.begin("write_files", PER_INSTANCE)

@@ -12,7 +12,15 @@ from boot_stages.runner import SUCCESS, plan_module
 from boot_stages.stages import CONFIG, FINAL, LOCAL, NETWORK
 from guest_agent import instance_data, module_stages
 from guest_agent.datasources.source_data import from_document, to_document
-from guest_agent.state import BOOT_FINISHED, INSTANCE_LINK, MANUAL_CLEAN, RUN_INSTANCE_ID, RUN_SKIP_NETWORK
+from guest_agent.state import (
+    BOOT_FINISHED,
+    CACHE,
+    CLOUD,
+    INSTANCE_LINK,
+    MANUAL_CLEAN,
+    RUN_INSTANCE_ID,
+    RUN_SKIP_NETWORK,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,7 +67,7 @@ def network(boot: Boot) -> list[str]:
     _wait_for_network(boot)
     _show_network(boot)
     if boot.source is None:
-        boot.source = _find(boot, NETWORK.key, trusts_cache=True)
+        boot.source = _found_before(boot) or _find(boot, NETWORK.key, trusts_cache=True)
     if boot.source is None:
         LOG.warning("No instance datasource found! Likely bad things to come!")
         _apply_network(boot, bring_up=True)
@@ -142,6 +150,15 @@ def _find(boot: Boot, key: str, *, trusts_cache: bool) -> SourceData | None:
     if found is not None:
         LOG.debug("Loaded datasource %s - %s", found.class_name, found.text)
     return found
+
+
+def _found_before(boot: Boot) -> SourceData | None:
+    """The source of the local stage of this boot, when a file system mounted since then hides its cache."""
+    machine = boot.machine
+    if not machine.exists(RUN_INSTANCE_ID.path) or machine.exists(f"{INSTANCE_LINK}/{CACHE.path}"):
+        return None
+    LOG.warning("%s is not what the local stage had: mount it earlier. Its sources are asked again", CLOUD)
+    return _find(boot, LOCAL.key, trusts_cache=False)
 
 
 def _is_still_ours(boot: Boot, search: Search, cached: SourceData) -> bool:

@@ -1,11 +1,13 @@
-"""GA-S10: a boot on file systems that are full or read-only, without /tmp, and with little memory.
+"""GA-S10: a boot on file systems that are full, read-only or late, without /tmp, and with little memory.
 
 Real mounts in a mount namespace of the test's own; one process for all stages, commands recorded.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,4 +125,57 @@ def test_ga_s10_128_mib_of_memory_and_no_tmp_are_enough(root: Root) -> None:
     done = _boot(root, memory=128 << 20)
     assert done.returncode == 0, done.stderr
     assert root.text("etc/hostname") == "web1\n"
+    assert ["useradd", "alice", "-m"] in root.commands()
+
+
+DRIVE = {
+    "meta_data.json": json.dumps({"uuid": "i-late", "hostname": "web1"}),
+    "user_data": USER_DATA,
+}
+# Each stage in a process of its own, or all in one; /var comes between the first and the second.
+LATE = """
+import os, sys
+sys.path[:0] = {paths!r}
+from boot_stages.stages import STAGES
+from guest_agent.boot import Boot
+from guest_agent.machine import Machine, Settings
+def boot():
+    return Boot(Machine(Settings(root={root!r}, have={have!r}, epoch_s=1700000000.0, uptime_s=12.5)))
+one = boot()
+for number, stage in enumerate(STAGES):
+    if number == 1:
+        assert os.system("mount -t tmpfs none {root}/var") == 0
+    ({process}).run(stage)
+"""
+
+
+@pytest.mark.parametrize("process", ["one", "boot()"], ids=["one-process", "four-processes"])
+def test_ga_s10_a_var_that_is_mounted_late_costs_no_instance(root: Root, process: str) -> None:
+    """Its source is one that only the local stage knows; what that had kept is below the mount."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts need root")
+    shutil.rmtree(root.path / "var")
+    (root.path / "var").mkdir()
+    for name, content in DRIVE.items():
+        root.put(f"config-drive/openstack/latest/{name}", content)
+    paths = [str(ROOT), str(Path(yaml.__file__).parents[1])]
+    program = LATE.format(paths=paths, root=str(root.path), have=HAVE, process=process)
+    script = f'{sys.executable} -IS -c "$0" && cp -RP {root.path}/var {root.path.parent}/kept'
+    argv = ["unshare", "--mount", "sh", "-c", script, program]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    kept = Root(root.path.parent / "other")
+    (root.path.parent / "kept").rename(kept.path / "var")
+    assert kept.json("var/lib/cloud/data/result.json")["v1"] == {
+        "datasource": "DataSourceConfigDrive [net,ver=2][source=/config-drive]",
+        "errors": [],
+    }
+    status = kept.status()
+    assert all(status[stage]["finished"] for stage in STAGES[1:])
+    warnings = status["init"]["recoverable_errors"].get("WARNING", [])
+    assert [text for text in warnings if "mount it earlier" in text] == warnings
+    assert len(warnings) == (process != "one")
+    # What is kept of the instance is where the next boot finds it.
+    assert kept.text("var/lib/cloud/data/instance-id") == "i-late\n"
+    assert kept.text("var/lib/cloud/instances/i-late/boot-finished")
     assert ["useradd", "alice", "-m"] in root.commands()

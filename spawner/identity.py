@@ -41,7 +41,10 @@ class NotAuthenticated(SpawnerError):
 
 @dataclass(frozen=True)
 class Identity:
-    """Somebody who has proved who they are, with the roles they have in one project."""
+    """Somebody who has proved who they are, with the roles they have in one project.
+
+    `credential_id`: of the application credential that proved it, else empty.
+    """
 
     user_id: str
     user_name: str
@@ -51,6 +54,7 @@ class Identity:
     methods: tuple[str, ...]
     issued_at: float
     expires_at: float
+    credential_id: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -103,7 +107,8 @@ class Tokens:
             raise NotAuthenticated from None
         if not hmac.compare_digest(self._sign(content), given):
             raise NotAuthenticated
-        fields = dict(zip(_FIELDS, json.loads(content), strict=True))
+        # A token of an earlier release has fewer fields: those that came since have a default.
+        fields = dict(zip(_FIELDS, json.loads(content), strict=False))
         fields["roles"], fields["methods"] = tuple(fields["roles"]), tuple(fields["methods"])
         identity = Identity(**fields)
         if identity.expires_at <= self._clock():
@@ -183,6 +188,7 @@ async def by_application_credential(
         (APPLICATION_CREDENTIAL,),
         now,
         life if row.expires_at is None else min(life, row.expires_at),
+        credential_id,
     )
 
 

@@ -1,8 +1,9 @@
 """Tokens that are void before their time. They are stateless; what must not be believed any more is stored.
 
-A key names what is revoked: one token by its hash, all that a user has, or all of a user in a project. A
-token is void when it was issued up to the moment that is kept under one of its keys. Once everything that a
-row could make void has expired by itself, the row goes. Source: Keystone's revocation events.
+A key names what is revoked: one token by its hash, all that a user has, all of a user in a project, or all
+that an application credential was exchanged for. A token is void when it was issued up to the moment that is
+kept under one of its keys. Once everything that a row could make void has expired by itself, the row goes.
+Source: Keystone's revocation events.
 """
 
 from __future__ import annotations
@@ -37,6 +38,11 @@ def of_project(project_id: str) -> str:
     return f"project:{project_id}"
 
 
+def of_credential(credential_id: str) -> str:
+    """The key of all tokens that an application credential was exchanged for."""
+    return f"credential:{credential_id}"
+
+
 async def revoke(connection: AsyncConnection, key: str, now: float) -> None:
     """Make void what was issued under a key up to now, and forget what has expired."""
     await connection.execute(
@@ -49,12 +55,14 @@ async def revoke(connection: AsyncConnection, key: str, now: float) -> None:
 
 async def is_revoked(connection: AsyncConnection, token: str, identity: Identity) -> bool:
     """Whether a token that is good by itself must not be believed."""
-    keys = (
+    keys = [
         of_token(token),
         of_user(identity.user_id),
         of_grant(identity.user_id, identity.project_id),
         of_project(identity.project_id),
-    )
+    ]
+    if identity.credential_id:
+        keys.append(of_credential(identity.credential_id))
     query = select(REVOCATIONS.c.key).where(
         REVOCATIONS.c.key.in_(keys), REVOCATIONS.c.issued_until >= identity.issued_at
     )

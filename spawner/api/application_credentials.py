@@ -11,6 +11,7 @@ from aiohttp import web
 from sqlalchemy import select
 
 from spawner import identity as people
+from spawner import revocation
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import IDENTITY, answer, iso, needs, takes
@@ -146,6 +147,7 @@ class _Credentials:
                 raise Fault(400, text)
 
     async def remove_credential(self, request: web.Request) -> web.Response:
+        """Its tokens go with it, as with Keystone: whoever stole it is out at once."""
         self._refuse_credentials(request[IDENTITY])
         user_id, wanted = self._own(request), request.match_info["credential"]
         async with self._cloud.store.write() as connection:
@@ -154,6 +156,8 @@ class _Credentials:
                     APPLICATION_CREDENTIALS.c.id == wanted, APPLICATION_CREDENTIALS.c.user_id == user_id
                 )
             )
+            if gone.rowcount:
+                await revocation.revoke(connection, revocation.of_credential(wanted), self._cloud.clock())
         if gone.rowcount == 0:
             raise NotFound("Application Credential", wanted)
         return web.Response(status=204)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import json
 import os
 import stat
 from collections.abc import AsyncIterator
@@ -318,7 +319,11 @@ async def test_an_application_credential_signs_in_until_it_is_deleted(
     }
     sign_in = {"auth": {"identity": method}}
     assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 201
+    script = Api(nobody._session, nobody._url, nobody.headers["X-Subject-Token"])
+    assert (await script.call("GET", "/compute/v2.1/servers"))[0] == 200
     assert (await member.call("DELETE", f"{path}/{credential}"))[0] == 204
+    assert (await script.call("GET", "/compute/v2.1/servers"))[0] == 401
+    assert (await member.call("GET", "/compute/v2.1/servers"))[0] == 200
     assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 401
 
 
@@ -374,6 +379,16 @@ async def test_a_credential_makes_no_credentials_and_ends_with_its_makers_role(
     async with cloud.store.write() as connection:
         await connection.execute(ROLES.delete().where(ROLES.c.user_id == user))
     assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 401
+
+
+def test_a_token_of_a_release_that_knew_no_credentials_is_still_good(cloud: Cloud, member: Api) -> None:
+    who = cloud.tokens.read(member._token)
+    older = json.dumps([value for name, value in vars(who).items() if name != "credential_id"])
+    body, signature = (
+        base64.urlsafe_b64encode(part).decode().rstrip("=")
+        for part in (older.encode(), cloud.tokens._sign(older.encode()))
+    )
+    assert cloud.tokens.read(f"{body}.{signature}") == who
 
 
 def test_secrets_are_files_that_only_their_owner_reads(cloud: Cloud, tmp_path: Path) -> None:

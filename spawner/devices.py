@@ -15,16 +15,13 @@ from typing import Any
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import networks
+from spawner import networks, pci
 from spawner.errors import Conflict, NotFound
+from spawner.pci import FIRST_NIC_SLOT, HOT_SLOTS
 from spawner.store.tables import DEVICE_SLOTS, PORTS, VOLUME_ATTACHMENTS
 
 VOLUME_FILES = "volumes"
 """The directory of volume files, below the cloud's own."""
-FIRST_NIC_SLOT = 3
-"""Where OpenStack guests have their first card: its name in the guest is ens3."""
-HOT_SLOTS = range(8, 31)
-"""Slots that nothing else of a guest takes, for cards and volumes that come and go."""
 OWNER = "compute:nova"
 """The `device_owner` of a port that is in a server."""
 DISK_LETTERS = "bcdefghijklmnopqrstuvwxyz"
@@ -162,20 +159,21 @@ def free_name(taken: Sequence[str]) -> str:
     raise Conflict("The server has a disk of every name up to /dev/vdz already.")
 
 
-def metadata_entries(devices: Devices) -> list[dict[str, object]]:
-    """`devices` of the instance document: cards first, then volumes."""
+def metadata_entries(devices: Devices, machine: str) -> list[dict[str, object]]:
+    """`devices` of the instance document: cards first, then volumes; the address is that on `machine`."""
     nics: list[dict[str, object]] = [
-        {"type": "nic", **_address(nic.slot), "mac": nic.mac, **_tags(nic.tag)} for nic in devices.nics
+        {"type": "nic", **_address(machine, nic.slot), "mac": nic.mac, **_tags(nic.tag)}
+        for nic in devices.nics
     ]
     disks: list[dict[str, object]] = [
-        {"type": "disk", **_address(volume.slot), "serial": volume.volume_id, **_tags(volume.tag)}
+        {"type": "disk", **_address(machine, volume.slot), "serial": volume.volume_id, **_tags(volume.tag)}
         for volume in devices.volumes
     ]
     return nics + disks
 
 
-def _address(slot: int) -> dict[str, str]:
-    return {"bus": "pci", "address": f"0000:00:{slot:02x}.0"}
+def _address(machine: str, slot: int) -> dict[str, str]:
+    return {"bus": "pci", "address": pci.address(machine, slot)}
 
 
 def _tags(tag: str) -> dict[str, list[str]]:

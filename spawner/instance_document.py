@@ -18,6 +18,7 @@ def instance_of(
     network_data: Mapping[str, Any],
     plugged: Devices = Devices(),  # noqa: B008 - a frozen value
     floating: Sequence[str] = (),
+    machine: str = "pc",
 ) -> Instance:
     """The instance whose documents the server's guest is given. Raises InvalidInstance."""
     document: dict[str, Any] = {
@@ -40,7 +41,7 @@ def instance_of(
         document["keys"] = [{"name": server.key_name, "type": "ssh", "data": server.public_key}]
     if server.user_data is not None:
         document["user_data"] = server.user_data
-    document["devices"] = metadata_entries(plugged)
+    document["devices"] = metadata_entries(plugged, machine)
     if not network_data["links"]:
         del document["network"]
     instance = parse(

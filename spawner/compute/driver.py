@@ -53,7 +53,8 @@ class Disk:
 
     `serial` shows in the guest as /dev/disk/by-id; `backing` names a qcow2 disk's base explicitly. `name`
     is by what it can be found again and unplugged, `slot` its place on the PCI bus; without them the
-    driver chooses.
+    driver chooses. `behind`: the number of the PCI bus that the root port in its slot leads to, where there
+    is one.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Disk:
     backing: Disk | None = None
     name: str = ""
     slot: int | None = None
+    behind: int = 0
 
     def __post_init__(self) -> None:
         _require_place("disk", self.name, self.slot)
@@ -82,12 +84,13 @@ class Disk:
 
 @dataclass(frozen=True)
 class Nic:
-    """One network card; the first is the one that reaches the metadata address. `name`, `slot`: see Disk."""
+    """One network card; the first is the one that reaches the metadata address. Its place: see Disk."""
 
     mac: str
     model: str = "virtio-net-pci"
     name: str = ""
     slot: int | None = None
+    behind: int = 0
 
     def __post_init__(self) -> None:
         _require_place("nic", self.name, self.slot)
@@ -129,6 +132,7 @@ class VmSpec:
     """A guest to run. Raises InvalidSpec for what no driver could honour.
 
     `reboots`: a reboot starts it again, as a server; without, it ends the guest, as a test wants it.
+    `root_ports`: the slots that are PCI Express root ports; behind the first is bus 1, behind the next bus 2.
     """
 
     name: str
@@ -147,6 +151,7 @@ class VmSpec:
     deadline_s: float = GUEST_DEADLINE_S
     reboots: bool = False
     firmware: Firmware | None = None
+    root_ports: tuple[int, ...] = ()
 
     @property
     def images(self) -> tuple[Disk, ...]:
@@ -168,6 +173,9 @@ class VmSpec:
             self.machine == "pc" or not any(disk.bus in {Bus.IDE, Bus.IDE_CD} for disk in self.disks),
             "disk.bus", f"{self.machine} has no IDE", "Use sata, or the machine pc",
         )  # fmt: skip
+        _require(
+            self.machine != "pc" or not self.root_ports, "root_ports", "pc has no PCI Express", "Use q35"
+        )
         _require(
             bool(self.kernel or self.disks), "kernel", "there is neither kernel nor disk", "Give one of them"
         )

@@ -6,6 +6,7 @@ its disk's layer over the image, and the drive with its metadata.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -23,12 +24,13 @@ from configdrive import builder
 from instance_metadata import documents
 from instance_metadata.errors import InvalidInstance
 from instance_metadata.instance import Instance
-from spawner import devices, floating_ips, image_fit, image_properties, networks
+from spawner import devices, floating_ips, image_fit, image_properties, networks, pci
 from spawner.compute import firmware
 from spawner.compute.driver import Bus, Disk, Format, Nic, VmSpec
 from spawner.devices import Devices, NicDevice, VolumeDevice
 from spawner.errors import InvalidSpec, NotFound, QemuFailed
 from spawner.image_cache import CONVERTED, ImageCache
+from spawner.image_properties import Hardware
 from spawner.images import ImageFiles
 from spawner.instance_document import instance_of
 from spawner.network.guest_networks import PortPlan
@@ -85,8 +87,13 @@ async def instance(connection: AsyncConnection, server: Server, volumes_in: Path
     mtu = {row.id: row.mtu for row in await connection.execute(select(NETWORKS))}
     found = await devices.of_server(connection, server.id, volumes_in)
     floating = tuple((await floating_ips.in_front_of(connection, ports)).values())
+    # A guest whose image is gone runs on; what machine it has nobody knows then.
+    machine = "pc"
+    with contextlib.suppress(NotFound, InvalidSpec):
+        machine = (await hardware(connection, server)).machine
+    network_data = networks.network_data(ports, subnets, mtu)
     try:
-        return instance_of(server, networks.network_data(ports, subnets, mtu), found, floating)
+        return instance_of(server, network_data, found, floating, machine)
     except InvalidInstance as error:
         raise QemuFailed(server.name, f"cannot be given its metadata: {error}") from error
 
@@ -140,25 +147,32 @@ def device_name(kind: str, owner_id: str) -> str:
     return f"{kind}-{owner_id.replace('-', '')[:NAME_DIGITS]}"
 
 
-def volume_disk(volume: VolumeDevice) -> Disk:
-    """A volume as a disk of a guest."""
+def volume_disk(volume: VolumeDevice, machine: str) -> Disk:
+    """A volume as a disk of a guest on this machine."""
     return Disk(
         volume.path,
         Format.QCOW2,
         serial=volume.volume_id,
         name=device_name("vol", volume.volume_id),
         slot=volume.slot,
+        behind=pci.bus_of(machine, volume.slot),
     )
 
 
-def card(nic: NicDevice, model: str) -> Nic:
-    """A port as a network card of a guest."""
-    return Nic(nic.mac, model, name=device_name("nic", nic.port_id), slot=nic.slot)
+def card(nic: NicDevice, hardware: Hardware) -> Nic:
+    """A port as a network card of a guest, of the kind that its image asks for."""
+    return Nic(
+        nic.mac,
+        hardware.nic_model,
+        name=device_name("nic", nic.port_id),
+        slot=nic.slot,
+        behind=pci.bus_of(hardware.machine, nic.slot),
+    )
 
 
-def nic_model(image: Any) -> str:
-    """The kind of card that an image asks for. Raises InvalidSpec."""
-    return image_properties.read(image.properties).nic_model
+async def hardware(connection: AsyncConnection, server: Server) -> Hardware:
+    """The machine that a server's image asks for. Raises NotFound, InvalidSpec."""
+    return image_properties.read((await _image(connection, server.image_id)).properties)
 
 
 def host_inventories(directory: Path) -> Mapping[str, Inventory]:
@@ -208,7 +222,7 @@ class GuestFiles:
             disks.append(
                 replace(_config_drive(plan.instance, drive_in, hardware.cdrom_bus), slot=CONFIG_DRIVE_SLOT)
             )
-        disks += [volume_disk(volume) for volume in plan.devices.volumes]
+        disks += [volume_disk(volume, hardware.machine) for volume in plan.devices.volumes]
         return VmSpec(
             name=f"i-{server.id}",
             uuid=UUID(server.id),
@@ -220,7 +234,8 @@ class GuestFiles:
             machine=hardware.machine,
             firmware=firmware.uefi(self.home(server.id)) if hardware.uefi else None,
             disks=tuple(disks),
-            nics=tuple(card(nic, hardware.nic_model) for nic in plan.devices.nics),
+            nics=tuple(card(nic, hardware) for nic in plan.devices.nics),
+            root_ports=pci.root_ports(hardware.machine),
             deadline_s=NO_DEADLINE_S,
             reboots=True,
         )

@@ -34,7 +34,11 @@ pytestmark = [pytest.mark.boot, pytest.mark.timeout(300)]
 
 SERVER = "11111111-2222-4333-8444-555555555555"
 PORT, MAC = "22222222-2222-4333-8444-555555555555", "fa:16:3e:00:00:01"
-NIC = {"type": "nic", "bus": "pci", "address": "0000:00:03.0", "mac": MAC, "vf_trusted": False}
+# The first card's place, then those of what comes, as the guest sees them.
+PLACES = {
+    "pc": ("0000:00:03.0", "0000:00:08.0", "0000:00:09.0", "0000:00:0a.0"),
+    "q35": ("0000:01:00.0", "0000:02:00.0", "0000:03:00.0", "0000:04:00.0"),
+}
 TINY = Flavor("2", "m1.tiny", vcpus=1, ram_mib=384, disk_gib=0)
 _requests = count(1)
 
@@ -73,7 +77,12 @@ class Guest:
 
 
 @pytest.fixture
-async def guest(tmp_path: Path, tiny: store.Image, host: boot.Host) -> AsyncIterator[Guest]:
+def machine() -> str:
+    return "pc"
+
+
+@pytest.fixture
+async def guest(tmp_path: Path, tiny: store.Image, host: boot.Host, machine: str) -> AsyncIterator[Guest]:
     async with AsyncExitStack() as stack:
         opened = await open_store(str(tmp_path / "spawner.db"))
         stack.push_async_callback(opened.close)
@@ -88,6 +97,7 @@ async def guest(tmp_path: Path, tiny: store.Image, host: boot.Host) -> AsyncIter
         async with opened.read() as connection:
             image = await first_rows.tiny_image(connection)
             project = await first_rows.project(connection)
+        await _ask_for(cloud, hw_machine_type=machine)
         async with opened.write() as connection:
             network = await first_rows.private_network(connection)
             await networks.add_port(
@@ -112,15 +122,25 @@ async def guest(tmp_path: Path, tiny: store.Image, host: boot.Host) -> AsyncIter
         yield found
 
 
+async def _ask_for(cloud: Cloud, **properties: str) -> None:
+    async with cloud.store.write() as connection:
+        row = (await connection.execute(select(IMAGES).where(IMAGES.c.name == "tiny"))).one()
+        changed = {**row.properties, **properties}
+        await connection.execute(IMAGES.update().where(IMAGES.c.id == row.id).values(properties=changed))
+
+
 DISKS = "for d in /sys/block/vd*; do echo ${d##*/} $(cat $d/size) $(cat $d/serial); done"
 CARDS = "cat /sys/class/net/*/address"
 
 
-async def test_a_guest_sees_what_is_plugged_in_and_out(guest: Guest) -> None:
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+async def test_a_guest_sees_what_is_plugged_in_and_out(guest: Guest, machine: str) -> None:
+    nic_at, *at = PLACES[machine]
+    nic = {"type": "nic", "bus": "pci", "address": nic_at, "mac": MAC, "vf_trusted": False}
     volumes, ports = guest.cloud.volumes, guest.cloud.ports
     server = await guest.server()
     before = (await guest.says(DISKS)).splitlines()
-    assert await guest.devices() == [NIC]
+    assert await guest.devices() == [nic]
 
     volume_id = await volumes.create(NewVolume(1, name="data"), guest.caller())
     await volumes.settled()
@@ -128,15 +148,15 @@ async def test_a_guest_sees_what_is_plugged_in_and_out(guest: Guest) -> None:
     await guest.says("until [ -e /sys/block/vdb ]; do sleep 0.1; done")
     assert (await guest.says(DISKS)).splitlines() == [*before, f"vdb {1 << 21} {volume_id[:20]}"]
     first, disk = await guest.devices()
-    assert first == NIC
+    assert first == nic
     assert disk == {
         "type": "disk",
         "bus": "pci",
-        "address": "0000:00:08.0",
+        "address": at[0],
         "serial": volume_id,
         "tags": ["database"],
     }
-    assert (await guest.says("readlink -f /sys/block/vdb/device/..")).rstrip().endswith("0000:00:08.0")
+    assert (await guest.says("readlink -f /sys/block/vdb/device/..")).rstrip().endswith(at[0])
     assert row.device == "/dev/vdb"
     await guest.says("printf written-by-the-guest | dd of=/dev/vdb bs=512 conv=sync,fsync 2>/dev/null")
 
@@ -149,11 +169,13 @@ async def test_a_guest_sees_what_is_plugged_in_and_out(guest: Guest) -> None:
     for tag in ("inner", "outer"):
         port = await ports.attach_network(server, network, [], guest.caller(), tag)
         await guest.says(f"until {CARDS} | grep -q {port.mac_address}; do sleep 0.1; done")
+        place = f"readlink -f $(dirname $(grep -l {port.mac_address} /sys/class/net/*/address))/device/.."
+        assert (await guest.says(place)).rstrip().endswith(at[1 if tag == "inner" else 2])
     found = [device for device in await guest.devices() if device["type"] == "nic"]
     assert [(each["address"], each.get("tags")) for each in found] == [
-        ("0000:00:03.0", None),
-        ("0000:00:09.0", ["inner"]),
-        ("0000:00:0a.0", ["outer"]),
+        (nic_at, None),
+        (at[1], ["inner"]),
+        (at[2], ["outer"]),
     ]
     await ports.detach(server, port.id, guest.caller())
     assert port.mac_address not in await guest.says(CARDS)
@@ -186,10 +208,7 @@ async def test_a_rescued_guest_has_its_own_disk_as_the_second_one(guest: Guest) 
 
 
 async def test_an_image_that_asks_for_scsi_gets_it(guest: Guest) -> None:
-    async with guest.cloud.store.write() as connection:
-        row = (await connection.execute(select(IMAGES).where(IMAGES.c.name == "tiny"))).one()
-        properties = {**row.properties, "hw_disk_bus": "scsi", "img_config_drive": "mandatory"}
-        await connection.execute(IMAGES.update().where(IMAGES.c.id == row.id).values(properties=properties))
+    await _ask_for(guest.cloud, hw_disk_bus="scsi", img_config_drive="mandatory")
     await guest.cloud.conductor.act(SERVER, "hard-reboot", guest.caller())
     await guest.cloud.conductor.settled()
     assert (await guest.server()).vm_state is VmState.ACTIVE

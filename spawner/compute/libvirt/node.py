@@ -287,8 +287,10 @@ class LibvirtNode:
 
     async def attach_volume(self, server: Server, volume: VolumeDevice) -> None:
         """Hot-plug, where the guest runs."""
-        disk = guest_plan.volume_disk(volume)
-        if server.id not in self._guests or disk.serial in await self._domains.disks(server.id):
+        if server.id not in self._guests:
+            return
+        disk = await self._volume_disk(server, volume)
+        if disk.serial in await self._domains.disks(server.id):
             return
         if self._uri.is_local:
             await hotplug.plug_disk(Monitor(self._connection, server.id), disk)
@@ -299,7 +301,7 @@ class LibvirtNode:
         """Hot-unplug, where the guest runs: from libvirt if it was there at the start, else over QMP."""
         if server.id not in self._guests:
             return
-        disk = guest_plan.volume_disk(volume)
+        disk = await self._volume_disk(server, volume)
         if disk.serial in await self._domains.disks(server.id):
             await self._domains.unplug_disk(server.id, disk)
         else:
@@ -310,12 +312,17 @@ class LibvirtNode:
         if server.id not in self._guests:
             await qemu_img("resize", "-q", "-f", "qcow2", str(volume.path), str(size_bytes))
             return
-        disk = guest_plan.volume_disk(volume)
+        disk = await self._volume_disk(server, volume)
         known = await self._domains.disks(server.id)
         if disk.serial in known:
             await self._domains.resize_disk(server.id, known[disk.serial], size_bytes)
         else:
             await hotplug.resize_disk(Monitor(self._connection, server.id), disk.name, size_bytes)
+
+    async def _volume_disk(self, server: Server, volume: VolumeDevice) -> Disk:
+        async with self._store.read() as connection:
+            hardware = await guest_plan.hardware(connection, server)
+        return guest_plan.volume_disk(volume, hardware.machine)
 
     async def attach_port(self, server: Server, nic: NicDevice) -> None:
         """Hot-plug, where the guest runs."""
@@ -324,7 +331,7 @@ class LibvirtNode:
             return
         async with self._store.read() as connection:
             port = await guest_plan.port_plan(connection, nic)
-            model = guest_plan.nic_model((await guest_plan.images(connection, server))[0])
+            hardware = await guest_plan.hardware(connection, server)
         monitor = Monitor(self._connection, server.id)
         others = [name for name in await hotplug.plugged(monitor) if name.startswith("dev-nic-")]
         attachment = await self._networks.connect(
@@ -335,7 +342,7 @@ class LibvirtNode:
             backend = cable.netdev_add_to(socket)
         else:
             backend = netdev_arguments(attachment.netdev)
-        await hotplug.plug_nic(monitor, guest_plan.card(nic, model), backend)
+        await hotplug.plug_nic(monitor, guest_plan.card(nic, hardware), backend)
 
     async def detach_port(self, server: Server, nic: NicDevice) -> None:
         """Hot-unplug, where the guest runs."""

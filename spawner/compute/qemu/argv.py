@@ -52,6 +52,7 @@ def qemu_argv(spec: VmSpec, wiring: Wiring, binary: str) -> list[str]:
         *whereabouts(wiring),
         *images(wiring),
         *firmware(spec, wiring),
+        *root_ports(spec),
         *(part for index, disk in enumerate(spec.disks) for part in disk_device(index, disk, wiring)),
         *(
             part
@@ -149,6 +150,27 @@ def firmware(spec: VmSpec, wiring: Wiring) -> list[str]:
     return [part for node in nodes for part in ("-blockdev", json.dumps(node))]
 
 
+def root_ports(spec: VmSpec) -> list[str]:
+    """The PCI Express root ports, each named by the bus behind it.
+
+    None keeps I/O space in store for its device: there is too little for all, and virtio wants none.
+    """
+    return _devices(
+        [
+            {
+                "driver": "pcie-root-port",
+                "id": _pci_bus(behind),
+                "bus": "pcie.0",
+                "addr": f"{slot:#x}",
+                "chassis": behind,
+                "slot": slot,
+                "io-reserve": 0,
+            }
+            for behind, slot in enumerate(spec.root_ports, 1)
+        ]
+    )
+
+
 def disk_device(index: int, disk: Disk, wiring: Wiring) -> list[str]:
     """One disk: its node with every layer's driver named (SP-10), and the device it is plugged into."""
     node = disk.name or f"disk{index}"
@@ -182,8 +204,16 @@ def _disk_id(index: int, disk: Disk) -> str:
     return f"dev-{disk.name}" if disk.name else f"disk-{index}"
 
 
-def _slot(slot: int | None) -> str | None:
-    return None if slot is None else f"{slot:#x}"
+def _pci_bus(number: int) -> str:
+    # libvirt calls them the same, which lets it have our network cards.
+    return f"pci.{number}"
+
+
+def _place(device: Disk | Nic) -> Plug:
+    """Where on PCI a device, or the controller that it brings, is plugged in."""
+    if device.behind:
+        return {"bus": _pci_bus(device.behind), "addr": "0x0"}
+    return {"addr": None if device.slot is None else f"{device.slot:#x}"}
 
 
 def _virtio_disk(index: int, node: str, disk: Disk) -> list[Plug]:
@@ -195,7 +225,7 @@ def _virtio_disk(index: int, node: str, disk: Disk) -> list[Plug]:
             "drive": node,
             "serial": disk.serial or None,
             "werror": None if disk.read_only else "stop",
-            "addr": _slot(disk.slot),
+            **_place(disk),
         }
     ]
 
@@ -204,13 +234,13 @@ def _nvme_disk(index: int, node: str, disk: Disk) -> list[Plug]:
     # NVMe has no werror; its serial is not optional.
     serial = disk.serial or f"disk{index}"
     plug: Plug = {"driver": "nvme", "id": _disk_id(index, disk), "drive": node, "serial": serial}
-    return [{**plug, "addr": _slot(disk.slot)}]
+    return [{**plug, **_place(disk)}]
 
 
 def _scsi_cd(index: int, node: str, disk: Disk) -> list[Plug]:
     bus = f"scsi{index}"
     return [
-        {"driver": "virtio-scsi-pci", "id": bus, "addr": _slot(disk.slot)},
+        {"driver": "virtio-scsi-pci", "id": bus, **_place(disk)},
         {
             "driver": "scsi-cd",
             "id": _disk_id(index, disk),
@@ -229,7 +259,7 @@ def _scsi_disk(index: int, node: str, disk: Disk) -> list[Plug]:
 def _sata(kind: str) -> Callable[[int, str, Disk], list[Plug]]:
     def plugs(index: int, node: str, disk: Disk) -> list[Plug]:
         bus = f"sata{index}"
-        controller: Plug = {"driver": "ahci", "id": bus, "addr": _slot(disk.slot)}
+        controller: Plug = {"driver": "ahci", "id": bus, **_place(disk)}
         return [controller, _ata_drive(kind, f"{bus}.0", index, node, disk)]
 
     return plugs
@@ -258,7 +288,7 @@ def _ata_drive(kind: str, bus: str, index: int, node: str, disk: Disk) -> Plug:
 def _usb_disk(index: int, node: str, disk: Disk) -> list[Plug]:
     bus = f"usb{index}"
     return [
-        {"driver": "qemu-xhci", "id": bus, "addr": _slot(disk.slot)},
+        {"driver": "qemu-xhci", "id": bus, **_place(disk)},
         {
             "driver": "usb-storage",
             "id": _disk_id(index, disk),
@@ -302,7 +332,7 @@ def nic_plug(index: int, nic: Nic, backend: str) -> Plug:
         "mac": nic.mac,
         # Without romfile= QEMU loads a boot ROM that these guests never run.
         "romfile": "",
-        "addr": _slot(nic.slot),
+        **_place(nic),
     }
 
 

@@ -35,7 +35,7 @@ from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import unprivileged
 from spawner.compute.qemu.vm import Keeping, Vm
 from spawner.devices import VOLUME_FILES, NicDevice, VolumeDevice
-from spawner.errors import HostInUse, InvalidSpec, QemuFailed, SpawnerError
+from spawner.errors import HostInUse, QemuFailed, SpawnerError
 from spawner.images import ImageFiles
 from spawner.network.backend import Attachment, Backend
 from spawner.network.guest_networks import GuestNetworks, UserNetworks, netdev_arguments
@@ -215,14 +215,12 @@ class QemuNode:
         """Hot-plug, where the guest runs."""
         guest = self._running.get(server.id)
         if guest is not None:
-            _require_hotplug(guest.vm)
-            await hotplug.plug_disk(guest.vm, guest_plan.volume_disk(volume))
+            await hotplug.plug_disk(guest.vm, guest_plan.volume_disk(volume, guest.vm.spec.machine))
 
     async def detach_volume(self, server: Server, volume: VolumeDevice) -> None:
         """Hot-unplug, where the guest runs."""
         guest = self._running.get(server.id)
         if guest is not None:
-            _require_hotplug(guest.vm)
             await hotplug.unplug_disk(guest.vm, guest_plan.device_name("vol", volume.volume_id))
 
     async def resize_volume(self, server: Server, volume: VolumeDevice, size_bytes: int) -> None:
@@ -238,16 +236,15 @@ class QemuNode:
         guest = self._running.get(server.id)
         if guest is None:
             return
-        _require_hotplug(guest.vm)
         async with self._store.read() as connection:
             plan = await guest_plan.port_plan(connection, nic)
-            model = guest_plan.nic_model((await guest_plan.images(connection, server))[0])
+            hardware = await guest_plan.hardware(connection, server)
         others = [name for name in await hotplug.plugged(guest.vm) if name.startswith("dev-nic-")]
         attachment = await self._networks.connect(
             plan, guest.vm.run.metadata_socket, guest.vm.run.path, is_first=not others
         )
         self._ports[server.id] = (*self._ports.get(server.id, ()), nic.port_id)
-        card = guest_plan.card(nic, model)
+        card = guest_plan.card(nic, hardware)
         try:
             await hotplug.plug_nic(guest.vm, card, netdev_arguments(attachment.netdev), attachment.tap_fd)
         finally:
@@ -257,7 +254,6 @@ class QemuNode:
         """Hot-unplug, where the guest runs."""
         guest = self._running.get(server.id)
         if guest is not None:
-            _require_hotplug(guest.vm)
             await hotplug.unplug_nic(guest.vm, guest_plan.device_name("nic", nic.port_id))
         await self._networks.disconnect(nic.port_id)
 
@@ -469,14 +465,6 @@ class QemuNode:
         await guest.metadata.close()
         if self.on_end is not None:
             await self.on_end(server_id)
-
-
-def _require_hotplug(vm: Vm) -> None:
-    """Raises InvalidSpec for a machine that takes and gives no device while it runs."""
-    if vm.spec.machine != "pc":
-        raise InvalidSpec(
-            "machine", f"{vm.spec.machine} takes and gives no device while it runs", "Stop the server first"
-        )
 
 
 def _close_taps(attachments: list[Attachment]) -> None:

@@ -251,6 +251,24 @@ def test_four_disks_share_the_two_channels_of_ide() -> None:
     assert {drive["werror"] for drive in drives} == {"stop"}
 
 
+def test_a_root_port_has_its_slot_and_its_device_the_bus_behind_it() -> None:
+    disk = Disk(Path("/v"), name="vol-1", slot=9, behind=2)
+    nic = Nic("52:54:00:00:00:01", name="nic-1", slot=3, behind=1)
+    guest = spec(machine="q35", root_ports=(3, 9), disks=(disk,), nics=(nic,))
+    wiring = Wiring("tcg", qmp_fd=10, console_fd=11, images={disk.path: 20}, netdevs=("user",))
+    found = [read_option(value) for value in values_of("-device", qemu_argv(guest, wiring, "qemu"))]
+    ports = [each for each in found if each[""] == "pcie-root-port"]
+    assert [(each["id"], each["bus"], each["addr"], each["slot"]) for each in ports] == [
+        ("pci.1", "pcie.0", "0x3", "3"),
+        ("pci.2", "pcie.0", "0x9", "9"),
+    ]
+    named = [each for each in found if each.get("id", "").startswith("dev-")]
+    places = {each["id"]: (each["bus"], each["addr"]) for each in named}
+    assert places == {"dev-vol-1": ("pci.2", "0x0"), "dev-nic-1": ("pci.1", "0x0")}
+    with pytest.raises(InvalidSpec, match=r"root_ports: pc has no PCI Express\. Use q35"):
+        spec(root_ports=(3,))
+
+
 def test_q35_has_no_ide() -> None:
     with pytest.raises(InvalidSpec, match="q35 has no IDE"):
         spec(machine="q35", disks=(Disk(Path("/d"), bus=Bus.IDE),))

@@ -72,17 +72,21 @@ def test_disks_are_named_after_the_root_disk() -> None:
         devices.free_name([f"/dev/vd{letter}" for letter in devices.DISK_LETTERS])
 
 
-def test_the_metadata_says_where_each_device_is() -> None:
+@pytest.mark.parametrize(
+    ("machine", "nic", "disk"),
+    [("pc", "0000:00:03.0", "0000:00:09.0"), ("q35", "0000:01:00.0", "0000:03:00.0")],
+)
+def test_the_metadata_says_where_each_device_is(machine: str, nic: str, disk: str) -> None:
     found = Devices(
         (VolumeDevice("volume-1", Path("/v/volume-1"), "/dev/vdb", 9, "database"),),
         (NicDevice("port-1", "network-1", "fa:16:3e:00:00:01", 3),),
     )
-    assert devices.metadata_entries(found) == [
-        {"type": "nic", "bus": "pci", "address": "0000:00:03.0", "mac": "fa:16:3e:00:00:01"},
+    assert devices.metadata_entries(found, machine) == [
+        {"type": "nic", "bus": "pci", "address": nic, "mac": "fa:16:3e:00:00:01"},
         {
             "type": "disk",
             "bus": "pci",
-            "address": "0000:00:09.0",
+            "address": disk,
             "serial": "volume-1",
             "tags": ["database"],
         },

@@ -97,10 +97,15 @@ async def set_traits(
 
 
 async def providers(connection: AsyncConnection) -> tuple[Provider, ...]:
-    """Every provider, by name, with inventories, usage and traits."""
+    """Every provider, by name, with inventories, usage and traits.
+
+    One that another process adds meanwhile is in a later answer. What else it changes shows when it comes to
+    a claim: the generation is another then.
+    """
     rows = (await connection.execute(select(PROVIDERS).order_by(PROVIDERS.c.name))).all()
+    ids = [row.id for row in rows]
     inventories: dict[str, dict[str, Inventory]] = {row.id: {} for row in rows}
-    for row in await connection.execute(select(INVENTORIES)):
+    for row in await connection.execute(select(INVENTORIES).where(INVENTORIES.c.provider_id.in_(ids))):
         inventories[row.provider_id][row.resource_class] = Inventory(
             row.total, row.reserved, row.allocation_ratio, row.min_unit, row.max_unit, row.step_size
         )
@@ -108,10 +113,11 @@ async def providers(connection: AsyncConnection) -> tuple[Provider, ...]:
     usage = select(
         ALLOCATIONS.c.provider_id, ALLOCATIONS.c.resource_class, func.sum(ALLOCATIONS.c.used)
     ).group_by(ALLOCATIONS.c.provider_id, ALLOCATIONS.c.resource_class)
+    usage = usage.where(ALLOCATIONS.c.provider_id.in_(ids))
     for provider_id, resource_class, amount in await connection.execute(usage):
         used[provider_id][resource_class] = int(amount)
     traits: dict[str, set[str]] = {row.id: set() for row in rows}
-    for row in await connection.execute(select(TRAITS)):
+    for row in await connection.execute(select(TRAITS).where(TRAITS.c.provider_id.in_(ids))):
         traits[row.provider_id].add(row.trait)
     return tuple(
         Provider(

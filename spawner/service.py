@@ -67,7 +67,7 @@ async def open_cloud(
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = store or await open_store(str(directory / "spawner.db"))
     await _first_start(store, directory, url)
-    async with store.write() as connection:
+    async with store.write_alone() as connection:
         await floating_ips.make_network(connection, _new_id, time.time())
     conductor = Conductor(store, nodes, clock=time.time, new_id=_new_id)
     await conductor.start()
@@ -89,7 +89,7 @@ def _new_id() -> str:
 
 async def _first_start(store: Store, directory: Path, url: str) -> None:
     """Make the first admin, flavors and network, and tell the clients about them in clouds.yaml."""
-    async with store.write() as connection:
+    async with store.write_alone() as connection:
         if (await connection.execute(select(func.count()).select_from(USERS))).scalar():
             return
         password = base64.urlsafe_b64encode(secrets.token_bytes(18)).decode()

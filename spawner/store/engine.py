@@ -23,6 +23,8 @@ SCHEMA_VERSION = 4
 descriptions of servers, access to flavors, members of images. 4: floating IPs. Nothing that was there before
 has changed."""
 BUSY_TIMEOUT_MS = 30_000
+ALONE_KEY = 0x67756573746C6E67
+"""The number of our lock in a PostgreSQL database: "guestlng"."""
 
 
 class Store:
@@ -49,6 +51,17 @@ class Store:
                 await connection.exec_driver_sql("BEGIN IMMEDIATE")
             async with connection.begin() if not self._is_sqlite else _already_begun(connection):
                 yield connection
+
+    @asynccontextmanager
+    async def write_alone(self) -> AsyncIterator[AsyncConnection]:
+        """The same, one at a time on PostgreSQL too: for what is made once, because it is not there yet.
+
+        There two transactions may both find it missing. On SQLite no two write at once anyway.
+        """
+        async with self.write() as connection:
+            if not self._is_sqlite:
+                await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ALONE_KEY})
+            yield connection
 
     async def close(self) -> None:
         """Give all connections back."""
@@ -114,7 +127,7 @@ async def open_store(url: str, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Store:
 
 
 async def _bring_up_to_date(store: Store) -> None:
-    async with store.write() as connection:
+    async with store.write_alone() as connection:
         await connection.execute(text("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL)"))
         found = (await connection.execute(text("SELECT version FROM schema_version"))).scalar()
         if found is not None and found > SCHEMA_VERSION:

@@ -108,10 +108,15 @@ class Nic:
 
 @dataclass(frozen=True)
 class Firmware:
-    """UEFI in two flash chips: its code, and the guest's own variables. Without one a guest has a BIOS."""
+    """UEFI in two flash chips: its code, and the guest's own variables, which begin as a copy of `fresh`.
+
+    Without one a guest has a BIOS.
+    """
 
     code: Disk
     variables: Disk
+    # A guest on record may have been started by a release that did not say.
+    fresh: Path = Path()
 
 
 MACHINES = ("pc", "q35")

@@ -23,19 +23,20 @@ VARIABLES = "uefi-variables.fd"
 
 
 def uefi(home: Path, places: Sequence[tuple[Path, Path]] = PLACES) -> Firmware:
-    """The firmware of the guest whose own files are in `home`; its variables are made at the first start.
-
-    Raises InvalidSpec where the host has none (SP-01).
-    """
+    """The firmware of the guest whose own files are in `home`. Raises InvalidSpec where none is (SP-01)."""
     for code, fresh in places:
         if code.is_file() and fresh.is_file():
-            own = home / VARIABLES
-            if not own.exists():
-                partial = own.with_suffix(".part")
-                shutil.copyfile(fresh, partial)
-                partial.chmod(0o600)
-                partial.replace(own)
-            return Firmware(Disk(code, read_only=True), Disk(own))
+            return Firmware(Disk(code, read_only=True), Disk(home / VARIABLES), fresh)
     raise InvalidSpec(
         "image property hw_firmware_type", "this host has no UEFI firmware", "Install the package ovmf there"
     )
+
+
+def keep_variables(firmware: Firmware) -> None:
+    """Make the guest's variables at its first start; they are its own from then on. Raises OSError."""
+    own = firmware.variables.path
+    if not own.exists():
+        partial = own.with_suffix(".part")
+        shutil.copyfile(firmware.fresh, partial)
+        partial.chmod(0o600)
+        partial.replace(own)

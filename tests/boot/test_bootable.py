@@ -17,7 +17,7 @@ from image_harness.guest_mark import Wanted
 from image_harness.one_guest import one
 from image_harness.progress import Source
 from spawner.compute import firmware
-from spawner.compute.driver import Bus, Disk, Format, Reason, VmSpec
+from spawner.compute.driver import Bus, Disk, Firmware, Format, Reason, VmSpec
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.vm import Vm
 from tests.boot import image_roots
@@ -42,6 +42,12 @@ def tiny_disk(tiny: store.Image, tmp_path_factory: pytest.TempPathFactory) -> Pa
     out = tmp_path_factory.mktemp("tiny") / "tiny.qcow2"
     disk.compose(tiny, out, qcow2=True, size_bytes=None, say=lambda _: None)
     return out
+
+
+def own_firmware(home: Path) -> Firmware:
+    found = firmware.uefi(home)
+    firmware.keep_variables(found)
+    return found
 
 
 def _console(image: Path) -> str:
@@ -79,7 +85,7 @@ async def test_a_guest_starts_from_the_hardware_that_its_image_asks_for(
     guest = VmSpec(
         "firmware", UUID_1, memory_mib=512, machine=machine, deadline_s=600.0,
         disks=(Disk(own, Format.QCOW2, bus, backing=Disk(tiny_disk, Format.QCOW2), slot=4),),
-        firmware=firmware.uefi(tmp_path) if with_uefi else None,
+        firmware=own_firmware(tmp_path) if with_uefi else None,
     )  # fmt: skip
     run = RunDirectory.create()
     try:

@@ -105,8 +105,8 @@ def console(client: Client, server: str) -> str:
     return str(client.call("POST", path, {"os-getConsoleOutput": {}})["output"])
 
 
-def until_result(client: Client, server: str) -> dict[str, Any]:
-    for event in client.follow(server, 120.0):
+def until_result(client: Client, server: str, limit_s: float = READY_S) -> dict[str, Any]:
+    for event in client.follow(server, limit_s):
         if event["type"] == "guest.result":
             found: dict[str, Any] = event["payload"]
             return found

@@ -29,11 +29,11 @@ LIMIT_S = 120.0
 
 
 @contextmanager
-def cloud_on(uri: str, port: int) -> Iterator[tuple[Cloud, Path]]:
+def cloud_on(uri: str, port: int, *options: str) -> Iterator[tuple[Cloud, Path]]:
     """A cloud whose guests are a libvirt daemon's, and the directory of its state."""
     root = Path(tempfile.mkdtemp(prefix="gl", dir="/tmp"))
     root.chmod(0o711)
-    made = Cloud(root, port, ("--driver", "libvirt", "--libvirt-uri", uri))
+    made = Cloud(root, port, ("--driver", "libvirt", "--libvirt-uri", uri, *options))
     try:
         yield made, root / "state"
     finally:
@@ -55,14 +55,14 @@ def domains(uri: str) -> list[str]:
     return virsh(uri, "list", "--all", "--name").stdout.split()
 
 
-def create(client: Client, flavor: str) -> str:
-    """A server with a config drive: its boot needs nobody."""
+def create(client: Client, flavor: str, image: str = "tiny", *, config_drive: bool = True) -> str:
+    """A server; with a config drive its boot needs nobody."""
     wish = {
         "name": "web-1",
-        "imageRef": client.image("tiny")["id"],
+        "imageRef": client.image(image)["id"],
         "flavorRef": flavor,
         "networks": "auto",
-        "config_drive": True,
+        "config_drive": config_drive,
         "user_data": base64.b64encode(USER_DATA).decode(),
     }
     return str(client.call("POST", "/compute/v2.1/servers", {"server": wish})["server"]["id"])
@@ -173,7 +173,7 @@ def test_a_guest_lives_on_another_host_on_shared_storage(libvirtd: Daemon, unuse
 
         client = cloud.start()
         assert client.until_settled(server, LIMIT_S)["status"] == "ACTIVE"
-        volume = _volume(client)
+        volume = new_volume(client)
         attach = {"volumeAttachment": {"volumeId": volume}}
         client.call("POST", f"/compute/v2.1/servers/{server}/os-volume_attachments", attach)
         until("attached", lambda: volume in virsh(libvirtd.local, "domblklist", server).stdout)
@@ -195,7 +195,7 @@ def _refused(uri: str, state: Path) -> str:
     return done.stderr
 
 
-def _volume(client: Client) -> str:
+def new_volume(client: Client) -> str:
     url = "/volume/v3/volumes"
     volume = str(client.call("POST", url, {"volume": {"size": 1}})["volume"]["id"])
     until("made", lambda: client.call("GET", f"{url}/{volume}")["volume"]["status"] == "available")

@@ -7,6 +7,7 @@ may connect to libvirt, read-only too, can read it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,7 @@ from xml.etree import ElementTree
 from spawner.compute.agent_events import PORT_NAME
 from spawner.compute.driver import Bus, Disk, VmSpec
 from spawner.compute.libvirt.agent_port import NAME as AGENT_PIPES
-from spawner.compute.qemu.argv import nic_device
-from spawner.errors import InvalidSpec
+from spawner.compute.qemu.argv import late_nic_device
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 OUR_NAMESPACE = "urn:guestling:server:1"
@@ -25,6 +25,8 @@ OUR_PREFIX = "guestling"
 AGENT_SLOT, RNG_SLOT = 2, 6
 """PCI slots of what every guest has. Each device has its place named, so that libvirt never chooses one
 that a network card takes behind its back: cards are QEMU arguments, which libvirt does not count."""
+ICH9_SATA = (0x1F, 0, 2)
+"""Slot, bus and function of the controller that every q35 has."""
 DISK_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 ElementTree.register_namespace("qemu", QEMU_NAMESPACE)
@@ -55,8 +57,7 @@ class DomainWiring:
 
 
 def domain_xml(spec: VmSpec, wiring: DomainWiring) -> str:
-    """The whole domain. Raises InvalidSpec for a machine that only the driver qemu builds."""
-    _require_possible(spec)
+    """The whole domain."""
     root = _element("domain", {"type": wiring.virt_type})
     root.extend(
         (
@@ -76,17 +77,6 @@ def domain_xml(spec: VmSpec, wiring: DomainWiring) -> str:
     )
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode") + "\n"
-
-
-def _require_possible(spec: VmSpec) -> None:
-    buses = sorted({disk.bus.value for disk in spec.disks if disk.bus not in _PLUGS})
-    found = (
-        f"disks on {', '.join(buses)}" if buses else "",
-        "the machine q35" if spec.machine != "pc" else "",
-        "UEFI" if spec.firmware else "",
-    )
-    if wrong := " and ".join(filter(None, found)):
-        raise InvalidSpec("machine", f"libvirt's guests have no {wrong} yet", "Use the driver qemu for it")
 
 
 def ownership(wiring: DomainWiring) -> Element:
@@ -112,7 +102,7 @@ def identity(spec: VmSpec) -> list[Element]:
 
 def operating_system(spec: VmSpec) -> Element:
     """Board and boot: the disk in its turn, or a kernel directly."""
-    parts = [_element("type", {"arch": "x86_64", "machine": spec.machine}, text="hvm")]
+    parts = [_element("type", {"arch": "x86_64", "machine": spec.machine}, text="hvm"), *firmware(spec)]
     if spec.kernel is not None:
         parts.append(_element("kernel", text=str(spec.kernel)))
     if spec.initrd is not None:
@@ -120,6 +110,18 @@ def operating_system(spec: VmSpec) -> Element:
     if spec.kernel is not None and spec.cmdline:
         parts.append(_element("cmdline", text=spec.cmdline))
     return _element("os", children=[*parts, _element("smbios", {"mode": "sysinfo"})])
+
+
+def firmware(spec: VmSpec) -> list[Element]:
+    """UEFI's code, and of what libvirt makes the guest's variables; nothing for the machine's BIOS.
+
+    The variables are libvirt's to keep, in its own directory: it hands over descriptors of disks alone, and
+    QEMU's user may not pass to ours. They go when the domain is forgotten.
+    """
+    if spec.firmware is None:
+        return []
+    code = _element("loader", {"readonly": "yes", "type": "pflash"}, text=str(spec.firmware.code.path))
+    return [code, _element("nvram", {"template": str(spec.firmware.fresh)})]
 
 
 def board(spec: VmSpec) -> list[Element]:
@@ -145,8 +147,10 @@ def devices(spec: VmSpec, wiring: DomainWiring) -> Element:
         "devices",
         children=[
             _element("emulator", text=wiring.emulator),
-            *(disk_device(index, disk, wiring.fd_groups) for index, disk in enumerate(spec.disks)),
+            *disks(spec, wiring),
+            *root_ports(spec),
             *controllers(spec),
+            *agent_bus(spec),
             console(wiring),
             *agent_port(spec, wiring),
             randomness(),
@@ -155,7 +159,18 @@ def devices(spec: VmSpec, wiring: DomainWiring) -> Element:
     )
 
 
-def disk_device(index: int, disk: Disk, fd_groups: Mapping[Path, str]) -> Element:
+def disks(spec: VmSpec, wiring: DomainWiring) -> list[Element]:
+    """The disks; those on a bus with units get theirs in the order in which they come."""
+    taken: Counter[str] = Counter()
+    found = []
+    for index, disk in enumerate(spec.disks):
+        bus = _PLUGS[disk.bus].bus
+        found.append(disk_device(index, disk, wiring.fd_groups, unit=taken[bus]))
+        taken[bus] += 1
+    return found
+
+
+def disk_device(index: int, disk: Disk, fd_groups: Mapping[Path, str], unit: int = 0) -> Element:
     """One disk: each layer with its format named (SP-10), and the device it is plugged into.
 
     Also what a running guest is given when a volume is attached.
@@ -174,19 +189,31 @@ def disk_device(index: int, disk: Disk, fd_groups: Mapping[Path, str]) -> Elemen
     if disk.serial:
         element.append(_element("serial", text=disk.serial))
     element.append(_element("alias", {"name": alias(index, disk)}))
-    if disk.slot is not None and plug.on_pci:
-        element.append(pci_address(disk.slot))
+    if plug.units:
+        element.append(_unit_address(unit, plug.units))
+    elif disk.slot is not None and plug.on_pci:
+        element.append(pci_address(disk.slot, disk.behind))
     return element
+
+
+def _unit_address(unit: int, units: int) -> Element:
+    """A place on the first controller of a bus with this many units on each of its cables."""
+    place = {"controller": "0", "bus": str(unit // units), "target": "0", "unit": str(unit % units)}
+    return _element("address", {"type": "drive", **place})
 
 
 @dataclass(frozen=True)
 class _Plug:
-    """How libvirt calls a bus: kind of device, bus, letters of the target; whether it sits on PCI itself."""
+    """How libvirt calls a bus: kind of device, bus, letters of the target; whether it sits on PCI itself.
+
+    `units`: on each cable of its controller, where libvirt would count them by the letters of the target.
+    """
 
     device: str
     bus: str
     letters: str
     on_pci: bool = True
+    units: int = 0
 
 
 # libvirt 9 has no NVMe disks: it is told of a virtio one, and `overrides` puts the controller in its place.
@@ -195,6 +222,11 @@ _PLUGS = {
     Bus.NVME: _Plug("disk", "virtio", "vd"),
     Bus.SCSI: _Plug("disk", "scsi", "sd", on_pci=False),
     Bus.SCSI_CD: _Plug("cdrom", "scsi", "sd", on_pci=False),
+    Bus.SATA: _Plug("disk", "sata", "sd", on_pci=False, units=6),
+    Bus.SATA_CD: _Plug("cdrom", "sata", "sd", on_pci=False, units=6),
+    Bus.IDE: _Plug("disk", "ide", "hd", on_pci=False, units=2),
+    Bus.IDE_CD: _Plug("cdrom", "ide", "hd", on_pci=False, units=2),
+    Bus.USB: _Plug("disk", "usb", "sd", on_pci=False),
 }
 
 
@@ -210,9 +242,14 @@ def alias(index: int, disk: Disk) -> str:
     return f"ua-{disk.name}" if disk.name else f"ua-disk{index}"
 
 
-def pci_address(slot: int) -> Element:
-    """A place on the first PCI bus."""
-    place = {"domain": "0x0000", "bus": "0x00", "slot": f"{slot:#04x}", "function": "0x0"}
+def pci_address(slot: int, behind: int = 0, function: int = 0) -> Element:
+    """A place on the first PCI bus, or the one on the bus `behind` a root port."""
+    place = {
+        "domain": "0x0000",
+        "bus": f"{behind:#04x}",
+        "slot": f"{0 if behind else slot:#04x}",
+        "function": f"{function:#x}",
+    }
     return _element("address", {"type": "pci", **place})
 
 
@@ -236,19 +273,45 @@ def _backing(disk: Disk | None, fd_groups: Mapping[Path, str]) -> Element:
     )
 
 
+def root_ports(spec: VmSpec) -> list[Element]:
+    """The PCI Express root ports; the number of each is that of the bus behind it, QEMU's `pci.NUMBER`."""
+    return [
+        _element(
+            "controller",
+            {"type": "pci", "index": str(behind), "model": "pcie-root-port"},
+            children=[pci_address(slot)],
+        )
+        for behind, slot in enumerate(spec.root_ports, 1)
+    ]
+
+
 def controllers(spec: VmSpec) -> list[Element]:
-    """No USB, which libvirt would add; SCSI where a disk or CD needs it; the bus of the agent's port."""
-    found = [_element("controller", {"type": "usb", "model": "none"})]
-    first = next((disk for disk in spec.disks if disk.bus in {Bus.SCSI, Bus.SCSI_CD}), None)
-    if first is not None:
-        scsi = _element("controller", {"type": "scsi", "index": "0", "model": "virtio-scsi"})
-        if first.slot is not None:
-            scsi.append(pci_address(first.slot))
-        found.append(scsi)
-    if spec.agent_channel:
-        serial = {"type": "virtio-serial", "index": "0", "ports": "2"}
-        found.append(_element("controller", serial, children=[pci_address(AGENT_SLOT)]))
+    """Of disks: each where the first disk on it has its place. No USB else, which libvirt would add."""
+    found = []
+    for kind, model in (("usb", "qemu-xhci"), ("scsi", "virtio-scsi"), ("sata", "")):
+        first = next((disk for disk in spec.disks if _PLUGS[disk.bus].bus == kind), None)
+        if first is not None:
+            found.append(_disk_controller(kind, model, first, spec.machine))
+        elif kind == "usb":
+            found.append(_element("controller", {"type": "usb", "model": "none"}))
     return found
+
+
+def _disk_controller(kind: str, model: str, first: Disk, machine: str) -> Element:
+    controller = _element("controller", {"type": kind, "index": "0", **({"model": model} if model else {})})
+    if (machine, kind) == ("q35", "sata"):
+        controller.append(pci_address(*ICH9_SATA))
+    elif first.slot is not None:
+        controller.append(pci_address(first.slot))
+    return controller
+
+
+def agent_bus(spec: VmSpec) -> list[Element]:
+    """What the agent's port is plugged into, where there is one."""
+    if not spec.agent_channel:
+        return []
+    serial = {"type": "virtio-serial", "index": "0", "ports": "2"}
+    return [_element("controller", serial, children=[pci_address(AGENT_SLOT)])]
 
 
 def console(wiring: DomainWiring) -> Element:
@@ -299,7 +362,7 @@ def network_cards(spec: VmSpec, wiring: DomainWiring) -> list[Element]:
     arguments = [
         part
         for index, (nic, netdev) in enumerate(zip(spec.nics, wiring.netdevs, strict=True))
-        for part in nic_device(index, nic, netdev)
+        for part in late_nic_device(index, nic, netdev)
     ]
     found = []
     if arguments:

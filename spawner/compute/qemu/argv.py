@@ -151,10 +151,7 @@ def firmware(spec: VmSpec, wiring: Wiring) -> list[str]:
 
 
 def root_ports(spec: VmSpec) -> list[str]:
-    """The PCI Express root ports, each named by the bus behind it.
-
-    None keeps I/O space in store for its device: there is too little for all, and virtio wants none.
-    """
+    """The PCI Express root ports, each named by the bus behind it."""
     return _devices(
         [
             {
@@ -164,7 +161,6 @@ def root_ports(spec: VmSpec) -> list[str]:
                 "addr": f"{slot:#x}",
                 "chassis": behind,
                 "slot": slot,
-                "io-reserve": 0,
             }
             for behind, slot in enumerate(spec.root_ports, 1)
         ]
@@ -315,12 +311,28 @@ _PLUGS = {
 
 def nic_device(index: int, nic: Nic, netdev: str) -> list[str]:
     """One network card and the backend behind it."""
+    return [*nic_backend(index, nic, netdev), *_devices([nic_plug(index, nic, _backend(index, nic))])]
+
+
+def late_nic_device(index: int, nic: Nic, netdev: str) -> list[str]:
+    """The same for a command line of libvirt's, whose devices are JSON: QEMU makes those after all others.
+
+    A card that was not JSON too would be made before the bus that it is on.
+    """
+    plug = {
+        name: value for name, value in nic_plug(index, nic, _backend(index, nic)).items() if value is not None
+    }
+    return [*nic_backend(index, nic, netdev), "-device", json.dumps(plug)]
+
+
+def nic_backend(index: int, nic: Nic, netdev: str) -> list[str]:
+    """What is behind a network card."""
     kind, _, rest = netdev.partition(",")
-    backend = f"net-{nic.name}" if nic.name else f"net{index}"
-    return [
-        *("-netdev", f"{kind},id={backend}" + (f",{rest}" if rest else "")),
-        *_devices([nic_plug(index, nic, backend)]),
-    ]
+    return ["-netdev", f"{kind},id={_backend(index, nic)}" + (f",{rest}" if rest else "")]
+
+
+def _backend(index: int, nic: Nic) -> str:
+    return f"net-{nic.name}" if nic.name else f"net{index}"
 
 
 def nic_plug(index: int, nic: Nic, backend: str) -> Plug:

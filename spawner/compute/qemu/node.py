@@ -23,7 +23,7 @@ from metadata_server.app import MetadataServer, Settings
 from metadata_server.listener import Listener, Mode
 from metadata_server.passwords import DirectoryPasswords
 from spawner import signals
-from spawner.compute import guest_plan
+from spawner.compute import firmware, guest_plan
 from spawner.compute.guest_commands import CommandChannel
 from spawner.compute.guest_plan import ASKED_LIMIT, PASSWORDS, GuestFiles, GuestPlan
 from spawner.compute.measure import Measure
@@ -401,6 +401,8 @@ class QemuNode:
             if not attachments:
                 attachments.append(self._networks.confine(run.metadata_socket, run.path))
             spec = await self._files.spec(server, plan, run.path)
+            if spec.firmware is not None:
+                firmware.keep_variables(spec.firmware)
             vm = Vm(spec, run, self._accelerator, attachments, binary=QEMU, keeping=keeping)
             await vm.start()
         except BaseException:

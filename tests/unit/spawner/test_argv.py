@@ -275,7 +275,7 @@ def test_q35_has_no_ide() -> None:
 
 
 def test_uefi_is_two_chips_of_which_only_the_variables_are_written() -> None:
-    firmware = Firmware(Disk(Path("/code"), read_only=True), Disk(Path("/variables")))
+    firmware = Firmware(Disk(Path("/code"), read_only=True), Disk(Path("/variables")), Path("/fresh"))
     guest = spec(firmware=firmware, machine="q35")
     images = {disk.path: 20 + number for number, disk in enumerate(guest.images)}
     argv = qemu_argv(guest, Wiring("tcg", qmp_fd=1, console_fd=2, images=images), "qemu")

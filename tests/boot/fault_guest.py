@@ -102,6 +102,7 @@ def boot(
     words: str = "",
     cut_at: str = "",
     binary: str = QEMU,
+    memory_mib: int = 256,
 ) -> Seen:
     """Boot to the guest's end, or to a power cut: when the stage `cut_at` begins, or the guest says CUT-NOW.
 
@@ -109,7 +110,7 @@ def boot(
     """
     disks = (Disk(disk),) if disk else ()
     cmdline = f"{tiny.manifest.cmdline} {words}"
-    guest = spec(tiny, image, disks=disks, cmdline=cmdline, deadline_s=120.0)
+    guest = spec(tiny, image, disks=disks, cmdline=cmdline, memory_mib=memory_mib, deadline_s=120.0)
 
     async def run() -> Seen:
         result = None

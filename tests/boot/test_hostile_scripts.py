@@ -1,6 +1,6 @@
 """GA-W12, GA-S10: scripts of the user that flood, die, eat all memory and all processes, in one guest.
 
-The agent and they share 32 processes and 256 MiB; the time of a stage is eight seconds. Whatever they do,
+The agent and they share 32 processes and 192 MiB; the time of a stage is ten seconds. Whatever they do,
 the final stage ends and tells of it.
 """
 
@@ -15,7 +15,7 @@ from tests.boot import fault_guest
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(300)]
 
 # At least so long has each script, and the one that does not end no longer.
-LIMITS = "{stage_s: 8, command_output_bytes: 20000}"
+LIMITS = "{stage_s: 10, command_output_bytes: 20000}"
 PIDS_LIMIT = 32
 FENCE = f"""\
 mount -n -t cgroup2 none /sys/fs/cgroup
@@ -37,19 +37,20 @@ while True:
     except OSError:
         pass
 """
-# Each is smaller than the agent, so the kernel would rather choose that; all together are too much.
+# Each is smaller than the agent, so the kernel would rather choose that; all together are too much. They end
+# with the first of them.
 HOGS = """\
 #!/usr/bin/python3 -IS
 import os, time
 for _ in range(22):
     if os.fork() == 0:
-        kept = bytearray(8 << 20)
+        kept = bytearray(6 << 20)
         time.sleep(1000)
-time.sleep(2)
+os.wait()
 os.kill(0, 9)
 """
 SCRIPTS = {
-    "1-flood": "#!/bin/sh\nhead -c 4000000 /dev/zero | tr '\\0' x\n",
+    "1-flood": "#!/bin/sh\nhead -c 1000000 /dev/zero | tr '\\0' x\n",
     "2-group": "#!/bin/sh\nkill -9 0\n",
     "3-daemon": "#!/bin/sh\nsleep 1000 &\nsetsid sleep 1000 &\n",
     "4-hogs": HOGS,
@@ -72,7 +73,7 @@ def _archive(scripts: dict[str, str]) -> str:
 def seen(tiny: store.Image, host: boot.Host) -> fault_guest.Seen:
     """The boot."""
     with fault_guest.initrd(tiny, _archive(SCRIPTS), limits=LIMITS, before=FENCE, agent=AGENT) as image:
-        found = fault_guest.boot(tiny, host.accelerator, image)
+        found = fault_guest.boot(tiny, host.accelerator, image, memory_mib=192)
     fault_guest.must_have_ended(found)
     return found
 

@@ -20,7 +20,7 @@ from spawner.compute.agent_events import Result
 from spawner.compute.driver import Reason
 from tests.boot import fault_guest
 
-pytestmark = [pytest.mark.boot, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.boot, pytest.mark.timeout(600)]
 
 USER_DATA = """\
 #cloud-config

@@ -23,15 +23,18 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ALIVE = Path("/proc")
 
 
-def write_file(path: Path, content: bytes, size: int | None = None, mode: int = 0o600) -> None:
+def write_file(
+    path: Path, content: bytes, size: int | None = None, mode: int = 0o600, *, lasting: bool = True
+) -> None:
     """Put `content`, followed by zeros up to `size`, at `path`; zeros take no space. Raises UnwritableOutput.
 
-    A drive holds secrets: nobody but the owner reads it unless `mode` says so (CD-14).
+    A drive holds secrets: nobody but the owner reads it unless `mode` says so (CD-14). Not `lasting`: every
+    process finds it whole, a power cut may cut it; the disk is not waited for.
     """
     if path.exists() and not path.is_file():
         raise UnwritableOutput(str(path), "it exists and is not a regular file")
     try:
-        _write_and_rename(path, content, size, mode)
+        _write_and_rename(path, content, size, mode, lasting=lasting)
     except OSError as error:
         raise UnwritableOutput(str(path), error.strerror or str(error)) from error
 
@@ -56,7 +59,7 @@ def write_directory(path: Path, tree: Mapping[str, bytes]) -> None:
         raise UnwritableOutput(str(path), error.strerror or str(error)) from error
 
 
-def _write_and_rename(path: Path, content: bytes, size: int | None, mode: int) -> None:
+def _write_and_rename(path: Path, content: bytes, size: int | None, mode: int, *, lasting: bool) -> None:
     _remove_stale(path)
     part = _part(path)
     descriptor = os.open(part, _NEW, mode)
@@ -66,7 +69,8 @@ def _write_and_rename(path: Path, content: bytes, size: int | None, mode: int) -
             _write_all(descriptor, content)
             if size is not None:
                 os.ftruncate(descriptor, size)
-            os.fsync(descriptor)
+            if lasting:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         part.rename(path)
@@ -74,7 +78,8 @@ def _write_and_rename(path: Path, content: bytes, size: int | None, mode: int) -
         with suppress(OSError):
             part.unlink()
         raise
-    _sync_directory(path.parent)
+    if lasting:
+        _sync_directory(path.parent)
 
 
 def _fill(path: Path, content: bytes) -> None:

@@ -47,7 +47,8 @@ def write(home: Path, record: GuestRecord) -> None:
     """Put the guest on record; what an earlier guest's keeper left there is forgotten. Raises QemuFailed."""
     try:
         forget(home)
-        write_file(home / RECORD, msgspec.json.encode(record, enc_hook=str))
+        # Of use while QEMU lives: never longer than the kernel that has the file in its memory.
+        write_file(home / RECORD, msgspec.json.encode(record, enc_hook=str), lasting=False)
     except (OSError, UnwritableOutput) as error:
         raise QemuFailed(record.spec.name, f"cannot be put on record ({error})") from error
 

@@ -30,6 +30,18 @@ def test_cd_14_only_the_owner_reads_a_drive(tmp_path: Path) -> None:
     assert modes["c"] == 0o600
 
 
+def test_what_need_not_last_is_whole_without_a_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    whole.write_file(tmp_path / "record", b"secret", lasting=False)
+    assert ((tmp_path / "record").read_bytes(), names(tmp_path), synced) == (b"secret", ["record"], [])
+    assert (tmp_path / "record").stat().st_mode & 0o777 == 0o600
+    whole.write_file(tmp_path / "record", b"secret")
+    assert len(synced) == 2  # the file and its directory
+
+
 def test_zeros_take_no_space(tmp_path: Path) -> None:
     whole.write_file(tmp_path / "drive", b"x", 64 * 1024 * 1024)
     assert (tmp_path / "drive").stat().st_blocks * 512 < 1024 * 1024

@@ -23,7 +23,14 @@ USER_DATA = """\
 users: [default, {name: alice, groups: [adm]}]
 write_files: [{path: /etc/from-user-data, content: "yes\\n", permissions: "0600"}]
 ssh_genkeytypes: [ed25519]
-runcmd: [echo ran >> /srv/runcmd]
+runcmd:
+- echo ran >> /srv/runcmd
+- |
+  group=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)
+  echo 100M >$group/memory.max
+  python3 -c 'print(len([bytearray(1 << 20) for _ in range(200)]))'
+  echo $? >/srv/hog
+  echo max >$group/memory.max
 """
 CLASS_OF = {
     Source.METADATA: "DataSourceOpenStack",
@@ -102,6 +109,13 @@ def status(guest: Guest) -> dict[str, Any]:
     """`cloud-init status` as a document."""
     found: dict[str, Any] = json.loads(said(guest, "cloud-init status --format json"))
     return found
+
+
+def test_ga_w12_systemd_leaves_the_agent_alone_when_a_script_dies_for_its_memory(guest: Guest) -> None:
+    """It would stop a unit of which the kernel ended a process (OOMPolicy)."""
+    assert guest.file("/srv/hog").content == "137\n"
+    assert said(guest, "systemctl show -P Result -P OOMPolicy cloud-init-main.service") == "success\ncontinue"
+    assert said(guest, "cloud-init status").startswith("status: done")
 
 
 def test_the_guest_is_as_its_user_data_says(guest: Guest, request: pytest.FixtureRequest) -> None:

@@ -43,8 +43,7 @@ EMPTY_DISK_BYTES = 1 << 20
 class CloudOrder:
     """What `guestling api` was asked for. `outlive`: guests go on when it ends, for the next to adopt.
 
-    `network`: `auto` is the best user network here, `bridge` one Ethernet for each network; guests on it end
-    with the process, because their network does.
+    `network`: `auto` is the best user network here, `bridge` one Ethernet for each network.
     """
 
     host: str
@@ -120,7 +119,8 @@ async def _node(order: CloudOrder, opened: Store) -> ComputeNode:
         return QemuNode(*parts, outlive=order.outlive)
     if reason := bridge_networks.why_not():
         raise NoNetworkBackend([reason])
-    return QemuNode(*parts, guest_networks=bridge_networks.BridgeNetworks())
+    networks = bridge_networks.BridgeNetworks(order.state / "bridges" if order.outlive else None)
+    return QemuNode(*parts, outlive=order.outlive, guest_networks=networks)
 
 
 async def offer(cloud: Cloud, image: store.Image, say: Callable[[str], None]) -> None:

@@ -2,7 +2,8 @@
 
 One network is one namespace with a bridge in it that has the gateway's and the metadata address; a dnsmasq
 that answers only the guests it knows, option 121 included; and a filter with a chain for each port, which
-lets out only frames with the port's own MAC and IPv4 address. There is no way out of the namespace.
+lets out only frames with the port's own MAC and IPv4 address. There is no way out of the namespace. It ends
+with this process, unless it is made to outlive it: then a later one takes it over with `adopt`.
 
     async with BridgeNetwork(IPv4Network("10.77.0.0/24")) as network:
         port = await network.add_port("52:54:00:77:00:05", IPv4Address("10.77.0.5"))
@@ -17,22 +18,30 @@ import json
 import os
 import pwd
 import re
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from spawner.compute.qemu.confinement import ENVIRONMENT, Confinement, launcher_argv, python_running
+from spawner.compute.qemu import process_marks
+from spawner.compute.qemu.confinement import (
+    ENVIRONMENT,
+    Confinement,
+    launcher_argv,
+    launcher_options,
+    python_running,
+)
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import unprivileged
 from spawner.errors import NetworkFailed
+from spawner.network import bridge_filter
 from spawner.network.backend import Attachment
 from spawner.network.relay import METADATA_ADDRESS
 
 BRIDGE = "br0"
-TABLE = "guestling"
 TAP_FD = 100
 COMMAND_S = 10.0
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -42,13 +51,18 @@ MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 class BridgePort:
     """One guest's place on a bridge: the backend of its NIC."""
 
-    interface: str
+    number: int
     mac: str
     address: IPv4Address
     netns: Path
     sockets: Path
 
     name = "bridge"
+
+    @property
+    def interface(self) -> str:
+        """Its tap, in the network's namespace."""
+        return f"tap{self.number}"
 
     def attach(self, metadata_socket: Path, run_directory: Path) -> Attachment:  # noqa: ARG002 - the interface
         """Lead this port's metadata requests to `metadata_socket`, and QEMU to its tap."""
@@ -59,17 +73,51 @@ class BridgePort:
 
 
 class BridgeNetwork:
-    """A network of guests. Everything of it ends with `close`, or with this process."""
+    """A network of guests. Everything of it ends with `close`, and with this process unless it `outlives` it.
 
-    def __init__(self, subnet: IPv4Network, gateway: IPv4Address | None = None) -> None:
+    `run`: the directory of one that an earlier process made.
+    """
+
+    def __init__(
+        self,
+        subnet: IPv4Network,
+        gateway: IPv4Address | None = None,
+        *,
+        outlives: bool = False,
+        run: Path | None = None,
+    ) -> None:
         self._subnet = subnet
         self._gateway = gateway or subnet.network_address + 1
+        self._outlives = outlives
         self._user = unprivileged()
-        self._run = RunDirectory.create()
+        self._run = RunDirectory.create() if run is None else RunDirectory.reopen(run)
         self._sockets = self._run.path / "metadata"
         self._leases = self._run.path / "hosts"
-        self._processes: list[asyncio.subprocess.Process] = []
+        # The words by which the holder of the namespace and dnsmasq are known (see process_marks).
+        self._holder_mark = f"guestling-bridge-{self._run.path.name}."
+        self._dhcp_mark = f"--dhcp-hostsdir={self._leases}"
+        self._children: list[subprocess.Popen[bytes]] = []
+        self._holder = 0
         self._numbers = iter(range(1, 1 << 16))
+
+    @property
+    def run(self) -> Path:
+        """Where its sockets and leases are."""
+        return self._run.path
+
+    async def adopt(self, numbers: Collection[int]) -> bool:
+        """Take over what an earlier process made; False where it is not there any more.
+
+        `numbers`: of its ports' taps.
+        """
+        holders = [pid for pid, _ in process_marks.marked(self._holder_mark)]
+        if not holders:
+            return False
+        self._holder = holders[0]
+        self._numbers = iter(range(1 + max(numbers, default=0), 1 << 16))
+        if not any(True for _ in process_marks.marked(self._dhcp_mark)):
+            await self._serve_dhcp()
+        return True
 
     async def start(self) -> None:
         """Make namespace, bridge, filter and DHCP. Raises NetworkFailed, and leaves nothing behind then."""
@@ -81,48 +129,72 @@ class BridgeNetwork:
             self._run.admit(self._user)
             await self._hold_namespace()
             await self._command("ip", "-batch", "-", say=self._bridge_lines())
-            await self._command("nft", "-f", "-", say=_filter())
+            await self._command("nft", "-f", "-", say=bridge_filter.table())
             await self._serve_dhcp()
         except BaseException:
             await self.close()
             raise
 
-    async def add_port(self, mac: str, address: IPv4Address) -> BridgePort:
-        """A port for the guest with this MAC and address. Raises NetworkFailed."""
+    def plan_port(self, mac: str, address: IPv4Address, number: int = 0) -> BridgePort:
+        """A place for the guest with this MAC and address, by default a new one. Raises NetworkFailed."""
         if MAC.fullmatch(mac) is None or address not in self._subnet or address == self._gateway:
             raise NetworkFailed("bridge", f"{mac} with {address} cannot be a port of {self._subnet}")
-        port = BridgePort(f"tap{next(self._numbers)}", mac, address, self._netns, self._sockets)
-        await self._command("nft", "-f", "-", say=_port_rules(port))
+        return BridgePort(number or next(self._numbers), mac, address, self._netns, self._sockets)
+
+    async def open_port(self, port: BridgePort) -> None:
+        """Make what was planned. Raises NetworkFailed."""
+        await self._command(
+            "nft", "-f", "-", say=bridge_filter.with_port(port.interface, port.mac, port.address)
+        )
         await self._command(
             "ip", "-batch", "-",
             say=f"tuntap add dev {port.interface} mode tap\nlink set {port.interface} master {BRIDGE} up\n",
         )  # fmt: skip
         # dnsmasq watches the directory: a file that appears is a guest that it knows.
-        (self._leases / port.interface).write_text(f"{mac},{address},infinite\n")
+        (self._leases / port.interface).write_text(f"{port.mac},{port.address},infinite\n")
+
+    async def add_port(self, mac: str, address: IPv4Address) -> BridgePort:
+        """A port for the guest with this MAC and address. Raises NetworkFailed."""
+        port = self.plan_port(mac, address)
+        await self.open_port(port)
         return port
 
     async def remove_port(self, port: BridgePort) -> None:
-        """Take the port away; its guest must have ended."""
+        """Take the port away, or what is there of it; its guest must have ended."""
         (self._leases / port.interface).unlink(missing_ok=True)
         (self._sockets / str(port.address)).unlink(missing_ok=True)
-        await self._command("ip", "link", "delete", port.interface)
-        await self._command("nft", "-f", "-", say=_no_port_rules(port))
+        for argv, say in (
+            (("ip", "link", "delete", port.interface), ""),
+            (("nft", "-f", "-"), bridge_filter.without_port(port.interface)),
+        ):
+            with contextlib.suppress(NetworkFailed):
+                await self._command(*argv, say=say)
 
     async def dropped(self, port: BridgePort) -> int:
         """How many frames of this port the filter has dropped because they were forged."""
-        listed = await self._command("nft", "-j", "list", "chain", "bridge", TABLE, f"from_{port.interface}")
+        listed = await self._command(
+            "nft",
+            "-j",
+            "list",
+            "chain",
+            "bridge",
+            bridge_filter.TABLE,
+            bridge_filter.chain_of(port.interface),
+        )
         rules = [entry["rule"]["expr"] for entry in json.loads(listed)["nftables"] if "rule" in entry]
         return sum(part["counter"]["packets"] for rule in rules for part in rule if "counter" in part)
 
     async def close(self) -> None:
         """End it all; safe to repeat."""
-        for process in reversed(self._processes):
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-            await process.communicate()
-        self._processes.clear()
+        await asyncio.to_thread(process_marks.end, self._dhcp_mark, self._holder_mark)
+        for child in self._children:
+            child.wait()
+        self._children.clear()
         self._run.remove()
+
+    def leave(self) -> None:
+        """Let go of a network that outlives us; it runs on, for `adopt` to find."""
+        self._run.release()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -135,21 +207,28 @@ class BridgeNetwork:
 
     @property
     def _netns(self) -> Path:
-        return Path(f"/proc/{self._processes[0].pid}/ns/net")
+        return Path(f"/proc/{self._holder}/ns/net")
 
     async def _hold_namespace(self) -> None:
         user = [str(self._user.uid), str(self._user.gid)] if self._user else []
-        command = [
-            *python_running("spawner.network.bridge_relay"),
-            str(self._sockets),
-            str(os.getpid()),
-            *user,
-        ]
-        holder = await self._start(command, stdout=asyncio.subprocess.PIPE)
-        assert holder.stdout is not None  # noqa: S101 - it is a pipe
-        if await asyncio.wait_for(holder.stdout.readline(), COMMAND_S) != b"ready\n":
-            _, stderr = await holder.communicate()
-            raise NetworkFailed("bridge", stderr.decode(errors="backslashreplace").strip())
+        parent = 0 if self._outlives else os.getpid()
+        relay = [self._holder_mark, str(self._sockets), str(parent), *user]
+        command = [*python_running("spawner.network.bridge_relay"), *relay]
+        words = self._run.path / "relay.log"
+        started = self._start(
+            _detached(command, Confinement()) if self._outlives else command, words, subprocess.PIPE
+        )
+        assert started.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            line = await asyncio.wait_for(asyncio.to_thread(started.stdout.readline), COMMAND_S)
+        finally:
+            started.stdout.close()
+        if line != b"ready\n":
+            raise NetworkFailed("bridge", words.read_text(errors="backslashreplace").strip())
+        self._holder = started.pid
+        if self._outlives:
+            await asyncio.to_thread(started.wait)
+            self._holder = next(pid for pid, _ in process_marks.marked(self._holder_mark))
 
     async def _serve_dhcp(self) -> None:
         """dnsmasq, in the namespace, for the guests in the directory of leases and nobody else."""
@@ -157,19 +236,36 @@ class BridgeNetwork:
         dnsmasq = [
             "/usr/sbin/dnsmasq",
             *("--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--pid-file=", "--log-facility=-"),
-            *(
-                f"--interface={BRIDGE}",
-                "--bind-interfaces",
-                "--dhcp-authoritative",
-                "--dhcp-ignore=tag:!known",
-            ),
+            *("--quiet-dhcp", f"--interface={BRIDGE}", "--bind-interfaces", "--dhcp-authoritative"),
+            *("--dhcp-ignore=tag:!known", self._dhcp_mark, f"--dhcp-leasefile={self._run.path / 'leases'}"),
             *(f"--dhcp-range={self._subnet.network_address},static,{self._subnet.netmask},infinite",),
-            *(f"--dhcp-hostsdir={self._leases}", f"--dhcp-leasefile={self._run.path / 'leases'}"),
             *(f"--dhcp-option=3,{gateway}", f"--dhcp-option=121,{metadata},0.0.0.0/0,{gateway}"),
             *((f"--user={pwd.getpwuid(self._user.uid).pw_name}",) if self._user else ()),
         ]
-        command = launcher_argv(dnsmasq, Confinement(netns=self._netns), os.getpid())
-        await self._start(command, stdout=asyncio.subprocess.DEVNULL)
+        there = Confinement(netns=self._netns)
+        words = self._run.path / "dhcp.log"
+        if not self._outlives:
+            self._start(launcher_argv(dnsmasq, there, os.getpid()), words, subprocess.DEVNULL)
+            return
+        started = self._start(_detached(dnsmasq, there), words, subprocess.DEVNULL)
+        if await asyncio.to_thread(started.wait):
+            raise NetworkFailed("bridge", words.read_text(errors="backslashreplace").strip())
+
+    def _start(self, command: Sequence[str], words: Path, stdout: int) -> subprocess.Popen[bytes]:
+        """From this thread: a child is told of the end of the thread that made it, not of the process's."""
+        with words.open("wb") as stderr:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=ENVIRONMENT,
+                cwd="/",
+                # Whoever sweeps sees by the lock that the directory is in use.
+                pass_fds=[self._run.lock] if self._outlives and self._run.lock >= 0 else [],
+            )
+        self._children.append(child)
+        return child
 
     def _bridge_lines(self) -> str:
         return (
@@ -178,18 +274,6 @@ class BridgeNetwork:
             f"addr add {METADATA_ADDRESS}/32 dev {BRIDGE}\n"
             f"link set {BRIDGE} up\n"
         )
-
-    async def _start(self, command: Sequence[str], stdout: int) -> asyncio.subprocess.Process:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=asyncio.subprocess.PIPE,
-            env=ENVIRONMENT,
-            cwd="/",
-        )
-        self._processes.append(process)
-        return process
 
     async def _command(self, *argv: str, say: str = "") -> bytes:
         """Run a program in the namespace. Raises NetworkFailed with its last words."""
@@ -212,43 +296,7 @@ class BridgeNetwork:
         return stdout
 
 
-def _filter() -> str:
-    """The table: what enters by a port goes through that port's chain; what has no chain is dropped."""
-    return f"""
-table bridge {TABLE} {{
-    map ports {{ type ifname : verdict; }}
-    chain prerouting {{
-        type filter hook prerouting priority -300; policy drop;
-        iifname vmap @ports
-    }}
-}}
-"""
-
-
-def _port_rules(port: BridgePort) -> str:
-    """Only the port's own MAC and IPv4 address come out of it; no IPv6, no DHCP server, nothing else."""
-    chain = f"from_{port.interface}"
-    return f"""
-add chain bridge {TABLE} {chain}
-flush chain bridge {TABLE} {chain}
-table bridge {TABLE} {{
-    chain {chain} {{
-        ether saddr != {port.mac} counter drop
-        arp saddr ether != {port.mac} counter drop
-        arp saddr ip != {{ {port.address}, 0.0.0.0 }} counter drop
-        ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept
-        ip saddr != {port.address} counter drop
-        udp sport 67 counter drop
-        ether type {{ arp, ip }} accept
-        counter drop
-    }}
-}}
-add element bridge {TABLE} ports {{ "{port.interface}" : jump {chain} }}
-"""
-
-
-def _no_port_rules(port: BridgePort) -> str:
-    return f"""
-delete element bridge {TABLE} ports {{ "{port.interface}" }}
-delete chain bridge {TABLE} from_{port.interface}
-"""
+def _detached(program: Sequence[str], confinement: Confinement) -> list[str]:
+    """The command that begins `program` as nobody's child, and ends when it has."""
+    options = ["detach=1", *launcher_options(confinement)]
+    return [*python_running("spawner.compute.qemu.launch"), *options, "--", *program]

@@ -2,27 +2,36 @@
 
 Each network that has ports here is a `BridgeNetwork`, made with its first port and gone with its last. A card
 is a tap whose descriptor is handed to QEMU, so that a guest can have cards on several networks, and get one
-while it runs. Needs root, nft and dnsmasq; everything ends with this process.
+while it runs. Needs root, nft and dnsmasq. Everything ends with this process, or is on record and taken over
+by a later one. See docs/decisions/0128-bridges-outlive-the-spawner.md.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import fcntl
+import logging
 import os
 import shutil
 import struct
 import threading
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
+import msgspec
+
+from configdrive.errors import UnwritableOutput
+from configdrive.whole import write_file
 from spawner.compute.qemu.launch import CLONE_NEWNET, IFF_NO_PI, IFF_TAP, TUNSETIFF
 from spawner.errors import NetworkFailed
 from spawner.network.backend import Attachment
 from spawner.network.bridge import BridgeNetwork, BridgePort
 from spawner.network.guest_networks import PortPlan
 
+LOG = logging.getLogger(__name__)
 PROGRAMS = ("nft", "dnsmasq", "ip", "nsenter")
 
 
@@ -35,14 +44,44 @@ def why_not() -> str:
     return f"bridge: these programs are missing: {', '.join(missing)}" if missing else ""
 
 
+@dataclass(frozen=True)
+class PortRecord:
+    """A port as it is on record: the number of its tap, the MAC and the IPv4 address of its guest."""
+
+    number: int
+    mac: str
+    address: str
+
+
+@dataclass(frozen=True)
+class NetworkRecord:
+    """A network that outlives its process, in `NETWORK-ID.json`, with its ports by id.
+
+    Written before anything of it is made, so that whatever there is can be found by it.
+    """
+
+    run: str
+    subnet: str
+    gateway: str | None
+    ports: dict[str, PortRecord]
+
+
+@dataclass
+class _Network:
+    bridge: BridgeNetwork
+    subnet: IPv4Network
+    gateway: IPv4Address | None
+    ports: dict[str, BridgePort] = field(default_factory=dict)
+
+
 class BridgeNetworks:
-    """The bridges of one host, by network id."""
+    """The bridges of one host, by network id. With `directory` they outlive this process, on record there."""
 
     name = "bridge"
 
-    def __init__(self) -> None:
-        self._networks: dict[str, BridgeNetwork] = {}
-        self._ports: dict[str, tuple[str, BridgePort]] = {}
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory
+        self._networks: dict[str, _Network] = {}
         self._one_at_a_time = asyncio.Lock()
 
     def confine(self, metadata_socket: Path, run_directory: Path) -> Attachment:  # noqa: ARG002 - the interface
@@ -57,16 +96,29 @@ class BridgeNetworks:
             raise NetworkFailed("bridge", f"port {port.port_id} has no IPv4 address, which its guests need")
         async with self._one_at_a_time:
             await self._disconnect(port.port_id)
-            network = self._networks.get(port.network_id)
-            if network is None:
-                network = BridgeNetwork(port.subnet, port.gateway)
-                await network.start()
-                self._networks[port.network_id] = network
-            place = await network.add_port(port.mac, port.address)
-            self._ports[port.port_id] = port.network_id, place
+            network = self._networks.get(port.network_id) or await self._made(port, port.subnet)
+            try:
+                place = network.bridge.plan_port(port.mac, port.address)
+                network.ports[port.port_id] = place
+                self._keep(port.network_id)
+                await network.bridge.open_port(place)
+            except BaseException:
+                await self._disconnect(port.port_id)
+                raise
         attachment = place.attach(metadata_socket, run_directory)
         tap_fd = await asyncio.to_thread(open_tap, place.netns, place.interface)
         return Attachment("tap", netns=attachment.netns if is_first else None, tap_fd=tap_fd)
+
+    async def _made(self, port: PortPlan, subnet: IPv4Network) -> _Network:
+        bridge = BridgeNetwork(subnet, port.gateway, outlives=self._directory is not None)
+        network = self._networks[port.network_id] = _Network(bridge, subnet, port.gateway)
+        try:
+            self._keep(port.network_id)
+            await bridge.start()
+        except BaseException:
+            await self._end(port.network_id)
+            raise
+        return network
 
     async def disconnect(self, port_id: str) -> None:
         """Take the tap away, and the bridge with its last port."""
@@ -74,27 +126,90 @@ class BridgeNetworks:
             await self._disconnect(port_id)
 
     async def _disconnect(self, port_id: str) -> None:
-        network_id, place = self._ports.pop(port_id, ("", None))
-        network = self._networks.get(network_id)
-        if network is None or place is None:
-            return
-        with contextlib.suppress(NetworkFailed):
-            await network.remove_port(place)
-        if not any(used == network_id for used, _place in self._ports.values()):
-            del self._networks[network_id]
-            await network.close()
+        for network_id, network in list(self._networks.items()):
+            place = network.ports.get(port_id)
+            if place is None:
+                continue
+            await network.bridge.remove_port(place)
+            del network.ports[port_id]
+            if network.ports:
+                self._keep(network_id)
+            else:
+                await self._end(network_id)
+
+    async def _end(self, network_id: str) -> None:
+        network = self._networks.pop(network_id)
+        await network.bridge.close()
+        if self._directory is not None:
+            (self._directory / f"{network_id}.json").unlink(missing_ok=True)
 
     async def dropped(self, port_id: str) -> int:
         """How many frames of a port were dropped because they were forged."""
-        network_id, place = self._ports[port_id]
-        return await self._networks[network_id].dropped(place)
+        for network in self._networks.values():
+            if port_id in network.ports:
+                return await network.bridge.dropped(network.ports[port_id])
+        raise NetworkFailed("bridge", f"port {port_id} is not connected")
 
     async def close(self) -> None:
-        """End every bridge."""
-        networks = list(self._networks.values())
+        """End every bridge, or leave them to the next life."""
+        if self._directory is None:
+            await asyncio.gather(*(network.bridge.close() for network in self._networks.values()))
+        for network in self._networks.values():
+            network.bridge.leave()
         self._networks.clear()
-        self._ports.clear()
-        await asyncio.gather(*(network.close() for network in networks))
+
+    async def adopt(self, port_ids: Collection[str]) -> None:
+        """Take over the networks on record, with these ports; the others' guests have ended."""
+        if self._directory is None or not self._directory.is_dir():
+            return
+        for path in sorted(self._directory.glob("*.json")):
+            network = await self._adopted(path)
+            if network is None:
+                continue
+            self._networks[path.stem] = network
+            for port_id in set(network.ports).difference(port_ids):
+                await self._disconnect(port_id)
+            if path.stem in self._networks and not network.ports:
+                await self._end(path.stem)
+
+    async def _adopted(self, path: Path) -> _Network | None:
+        """A network as its record has it; None, and nothing left of it, where it is not there any more."""
+        try:
+            record = msgspec.json.decode(path.read_bytes(), type=NetworkRecord)
+            subnet = IPv4Network(record.subnet)
+            gateway = IPv4Address(record.gateway) if record.gateway else None
+            bridge = BridgeNetwork(subnet, gateway, outlives=True, run=Path(record.run))
+            is_there = await bridge.adopt([port.number for port in record.ports.values()])
+            ports = {
+                port_id: bridge.plan_port(port.mac, IPv4Address(port.address), port.number)
+                for port_id, port in record.ports.items()
+            }
+        except (OSError, ValueError, msgspec.MsgspecError, NetworkFailed) as error:
+            LOG.warning("the network on record in %s cannot be taken over: %s", path, error)
+            return None
+        if not is_there:
+            LOG.warning("the network %s is not there any more", path.stem)
+            await bridge.close()
+            path.unlink()
+            return None
+        return _Network(bridge, subnet, gateway, ports)
+
+    def _keep(self, network_id: str) -> None:
+        """Put a network on record. Raises NetworkFailed."""
+        if self._directory is None:
+            return
+        network = self._networks[network_id]
+        ports = {
+            port_id: PortRecord(port.number, port.mac, str(port.address))
+            for port_id, port in network.ports.items()
+        }
+        gateway = str(network.gateway) if network.gateway else None
+        record = NetworkRecord(str(network.bridge.run), str(network.subnet), gateway, ports)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            write_file(self._directory / f"{network_id}.json", msgspec.json.encode(record))
+        except (OSError, UnwritableOutput) as error:
+            raise NetworkFailed("bridge", f"cannot be put on record ({error})") from error
 
 
 def open_tap(netns: Path, interface: str) -> int:

@@ -1,9 +1,9 @@
 """The process that holds a bridge's network namespace, and relays metadata for all guests on it.
 
-Usage: `bridge_relay DIRECTORY PARENT [UID GID]`. Which instance is asking is told by the source address,
+Usage: `bridge_relay MARK DIRECTORY PARENT [UID GID]`. Which instance is asking is told by the source address,
 which the bridge's filter lets nobody forge: DIRECTORY/ADDRESS is a link to that instance's socket. It
-prints `ready` once the namespace is there, and dies with its parent; the namespace goes with the last
-process in it.
+prints `ready` once the namespace is there, and dies with its parent, unless that is 0; the namespace goes
+with the last process in it. MARK is there to be read by whoever looks for the process.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from spawner.network import relay
 
 def main(arguments: list[str]) -> int:
     """Hold and relay for ever; returns only with a failure."""
-    directory, parent, *user = arguments
+    _mark, directory, parent, *user = arguments
     try:
         launch.own_network()
         sockets = relay.listeners()
         if user:
             launch.drop_to(dict(zip(("uid", "gid", "groups"), [*user, ""], strict=True)))
-        launch.die_with(int(parent))
+        if int(parent):
+            launch.die_with(int(parent))
     except OSError as error:
         print(f"bridge: {error}", file=sys.stderr)
         return launch.EXIT_LAUNCH

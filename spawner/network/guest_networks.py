@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -43,7 +43,10 @@ class GuestNetworks(Protocol):
         """The card is gone; nothing there is fine."""
 
     async def close(self) -> None:
-        """End it all."""
+        """End it all, or leave it to the next life."""
+
+    async def adopt(self, port_ids: Collection[str]) -> None:
+        """Take over what an earlier life left for these ports, and end the rest of it."""
 
 
 class UserNetworks:
@@ -81,6 +84,9 @@ class UserNetworks:
 
     async def close(self) -> None:
         """Nothing is left of a user network."""
+
+    async def adopt(self, port_ids: Collection[str]) -> None:
+        """A user network is its guest's."""
 
 
 def _addressing(port: PortPlan) -> str:

@@ -18,11 +18,13 @@ import pytest
 
 from image_harness import store
 from spawner.client import Client, read_clouds
-from spawner.compute.qemu import guest_record
+from spawner.compute.qemu import guest_record, process_marks
+from spawner.network import bridge_networks
 
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(400)]
 
 READY_S = 120.0
+METADATA = "wget -q -O - http://169.254.169.254/openstack/latest/meta_data.json"
 USER_DATA = b"#cloud-config\nhostname: survivor\nruncmd:\n  - echo said-by-$(hostname)\n"
 
 
@@ -30,8 +32,9 @@ class Cloud:
     """A cloud whose process is killed and started again on the same state."""
 
     def __init__(self, root: Path, port: int, options: Sequence[str] = ()) -> None:
-        self._state, self._port, self._options = root / "state", port, options
+        self._state, self._port, self.options = root / "state", port, tuple(options)
         self.instances, self.runs = self._state / "instances", root / "run"
+        self.records = self._state / "bridges"
         self._environment = {**os.environ, "GUESTLING_RUN_DIR": str(self.runs)}
         self._process: subprocess.Popen[str] | None = None
         self._client: Client | None = None
@@ -40,7 +43,7 @@ class Cloud:
         listen = f"127.0.0.1:{self._port}"
         command = [sys.executable, "-m", "guestling.main", "api", "--listen", listen, "--image", "tiny"]
         self._process = subprocess.Popen(
-            [*command, "--state", str(self._state), "--guests", guests, "--format", "json", *self._options],
+            [*command, "--state", str(self._state), "--guests", guests, "--format", "json", *self.options],
             stdout=subprocess.PIPE,
             text=True,
             env=self._environment,
@@ -64,6 +67,12 @@ class Cloud:
             self.end(signal.SIGKILL)
         for who, run, home in guest_record.all_in(self.instances):
             guest_record.end(who, run, home)
+        for run in self.runs.iterdir():
+            process_marks.end(*bridge_marks(run))
+
+    def bridges(self) -> list[int]:
+        """Processes of networks that are bridges."""
+        return [pid for run in self.runs.iterdir() for pid, _ in process_marks.marked(*bridge_marks(run))]
 
     def qemus(self) -> dict[str, int]:
         """Server -> process id of its QEMU."""
@@ -79,6 +88,10 @@ def cloud(unused_tcp_port: int, tiny: store.Image) -> Iterator[Cloud]:
     yield made
     made.close()
     shutil.rmtree(root)
+
+
+def bridge_marks(run: Path) -> tuple[str, ...]:
+    return f"guestling-bridge-{run.name}.", f"--dhcp-hostsdir={run}/"
 
 
 def create(client: Client, name: str) -> str:
@@ -103,6 +116,19 @@ def reports(client: Client, server: str) -> list[tuple[str, str]]:
 def console(client: Client, server: str) -> str:
     path = f"/compute/v2.1/servers/{server}/action"
     return str(client.call("POST", path, {"os-getConsoleOutput": {}})["output"])
+
+
+def said(client: Client, server: str, command: str) -> str:
+    """What a command says in the guest; it must succeed."""
+    body = {"command": command, "timeout": 60}
+    done = client.call("POST", f"/compute/v2.1/servers/{server}/x-exec", body)
+    assert done["status"] == 0, done
+    return base64.b64decode(done["stdout"]).decode()
+
+
+def address(client: Client, server: str) -> str:
+    found = client.call("GET", f"/compute/v2.1/servers/{server}")["server"]["addresses"]
+    return str(next(iter(found.values()))[0]["addr"])
 
 
 def until_result(client: Client, server: str, limit_s: float = READY_S) -> dict[str, Any]:
@@ -169,3 +195,40 @@ def test_sp_06_with_the_policy_end_a_killed_spawner_takes_its_guests_along(cloud
     client = cloud.start(guests="end")
     assert client.until_settled(server, 60)["status"] == "SHUTOFF"
     assert list(cloud.runs.iterdir()) == []
+
+
+@pytest.mark.root
+@pytest.mark.skipif(bool(bridge_networks.why_not()), reason=bridge_networks.why_not())
+def test_sp_06_guests_of_a_bridge_outlive_their_killed_spawner_with_their_network(cloud: Cloud) -> None:
+    cloud.options = ("--network", "bridge")
+    client = cloud.start()
+    first, second = (create(client, name) for name in ("web-1", "web-2"))
+    for server in (first, second):
+        assert until_result(client, server)["status"] == "done"
+    before, networks = cloud.qemus(), cloud.bridges()
+    assert len(networks) == 2  # the namespace's holder and dnsmasq
+    cloud.end(signal.SIGKILL)
+    assert (cloud.qemus(), sorted(cloud.bridges())) == (before, sorted(networks))
+
+    client = cloud.start()
+    assert (cloud.qemus(), sorted(cloud.bridges())) == (before, sorted(networks))
+    for server, other in ((first, second), (second, first)):
+        assert f'"uuid": "{server}"' in said(client, server, METADATA)  # from the new life
+        assert "1 packets received" in said(client, server, f"ping -c 1 -W 20 {address(client, other)}")
+    # A port that is made in this life gets a tap of its own.
+    third = create(client, "web-3")
+    assert until_result(client, third)["status"] == "done"
+    assert "1 packets received" in said(client, third, f"ping -c 1 -W 20 {address(client, first)}")
+    client.call("DELETE", f"/compute/v2.1/servers/{first}")
+    cloud.end(signal.SIGKILL)  # while it is deleted
+
+    client = cloud.start()
+    client.until_gone(first, 60)
+    assert f'"uuid": "{second}"' in said(client, second, METADATA)
+    for server in (second, third):
+        client.call("DELETE", f"/compute/v2.1/servers/{server}")
+        client.until_gone(server, 60)
+    assert cloud.qemus() == {}
+    assert cloud.bridges() == []
+    assert [list(each.iterdir()) for each in (cloud.instances, cloud.runs, cloud.records)] == [[], [], []]
+    assert cloud.end(signal.SIGTERM) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 from ipaddress import IPv4Address, IPv4Network
@@ -12,10 +13,13 @@ import pytest
 
 from image_harness import boot, store
 from spawner.compute.driver import Nic
+from spawner.compute.qemu import process_marks
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.vm import Vm
 from spawner.errors import NetworkFailed
 from spawner.network.bridge import BridgeNetwork, BridgePort
+from spawner.network.bridge_networks import BridgeNetworks
+from spawner.network.guest_networks import PortPlan
 from tests.boot.compute_guest import MARK, image, said, spec
 
 pytestmark = [
@@ -173,9 +177,81 @@ async def test_nothing_is_left_of_a_network() -> None:
     network = BridgeNetwork(IPv4Network("10.77.0.0/24"))
     await network.start()
     await network.add_port(*ALICE)
-    processes = [process.pid for process in network._processes]
-    directory = network._run.path
+    processes = [process.pid for process in network._children]
+    directory = network.run
     await network.close()
     await network.close()
     assert not directory.exists()
     assert not [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+
+
+def _plan(number: int, network_id: str = "net-1") -> PortPlan:
+    address, subnet = IPv4Address(f"10.77.0.{number}"), IPv4Network("10.77.0.0/24")
+    return PortPlan(f"port-{number}", network_id, f"52:54:00:77:00:{number:02x}", address, subnet)
+
+
+async def _connect(networks: BridgeNetworks, plan: PortPlan, place: Path) -> None:
+    attachment = await networks.connect(plan, place / "metadata.sock", place, is_first=True)
+    assert attachment.tap_fd is not None
+    os.close(attachment.tap_fd)
+
+
+async def test_sp_06_a_network_outlives_its_process_with_the_ports_that_are_still_wanted(
+    tmp_path: Path,
+) -> None:
+    records = tmp_path / "bridges"
+    first = BridgeNetworks(records)
+    for plan in (_plan(5), _plan(6), _plan(7, "net-2")):
+        await _connect(first, plan, tmp_path)
+    await first.close()
+
+    second = BridgeNetworks(records)
+    await second.adopt({"port-5"})
+    assert [path.name for path in records.iterdir()] == ["net-1.json"]
+    assert await second.dropped("port-5") == 0
+    with pytest.raises(NetworkFailed, match="port port-6 is not connected"):
+        await second.dropped("port-6")
+    await _connect(second, _plan(8), tmp_path)  # its tap is none that is there
+    run = Path(json.loads((records / "net-1.json").read_text())["run"])
+    for port_id in ("port-5", "port-8"):
+        await second.disconnect(port_id)
+    assert not run.exists()
+    assert list(records.iterdir()) == []
+
+
+async def test_a_network_whose_dhcp_server_died_gets_a_new_one(tmp_path: Path) -> None:
+    first = BridgeNetworks(tmp_path / "bridges")
+    await _connect(first, _plan(5), tmp_path)
+    await first.close()
+    run = Path(json.loads((tmp_path / "bridges" / "net-1.json").read_text())["run"])
+    server = f"--dhcp-hostsdir={run}/"
+    assert process_marks.end(server)
+    second = BridgeNetworks(tmp_path / "bridges")
+    await second.adopt({"port-5"})
+    assert len(list(process_marks.marked(server))) == 1
+    await second.disconnect("port-5")
+    assert list(process_marks.marked(server)) == []
+
+
+async def test_what_a_reboot_left_on_record_is_forgotten(tmp_path: Path) -> None:
+    first = BridgeNetworks(tmp_path / "bridges")
+    await _connect(first, _plan(5), tmp_path)
+    await first.close()
+    record = tmp_path / "bridges" / "net-1.json"
+    run = Path(json.loads(record.read_text())["run"])
+    assert process_marks.end(f"guestling-bridge-{run.name}.", f"--dhcp-hostsdir={run}/")
+    second = BridgeNetworks(tmp_path / "bridges")
+    await second.adopt({"port-5"})
+    assert not record.exists()
+    assert not run.exists()
+    await _connect(second, _plan(5), tmp_path)
+    await second.disconnect("port-5")
+
+
+async def test_a_record_that_cannot_be_read_is_left_and_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "net-1.json").write_text("{")
+    await BridgeNetworks(tmp_path).adopt({"port-5"})
+    assert "net-1.json cannot be taken over" in caplog.text
+    assert (tmp_path / "net-1.json").exists()

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 from spawner.compute.qemu.confinement import (
@@ -24,6 +22,7 @@ from spawner.compute.qemu.confinement import (
     python_running,
 )
 from spawner.compute.qemu.option import option
+from spawner.compute.qemu.process_marks import kill, marked
 from spawner.compute.qemu.run_directory import RunDirectory
 from spawner.compute.qemu.user import User
 from spawner.errors import QemuFailed
@@ -131,26 +130,9 @@ def _mark(run: Path, slot: int | None = None) -> str:
 
 def is_laid(run: Path, slot: int) -> bool:
     """Whether the cable of a card is there."""
-    return any(True for _ in _processes(_mark(run, slot)))
+    return any(True for _ in marked(_mark(run, slot)))
 
 
 def cut(run: Path, slot: int | None = None) -> None:
     """End the cable of a card, or all of a guest's, whoever laid them; nothing there is fine."""
-    for pidfd in _processes(_mark(run, slot)):
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-
-
-def _processes(mark: str) -> Iterator[int]:
-    """A pidfd of each process of a cable, looked at after it was taken: the number cannot be another's."""
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        with contextlib.suppress(OSError):
-            pidfd = os.pidfd_open(int(entry.name))
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                if any(word.startswith(mark.encode()) for word in words):
-                    yield pidfd
-            finally:
-                os.close(pidfd)
+    kill(_mark(run, slot))

@@ -22,7 +22,7 @@ from metadata_server.access import AccessRecord
 from metadata_server.app import MetadataServer, Settings
 from metadata_server.listener import Listener, Mode
 from metadata_server.passwords import DirectoryPasswords
-from spawner import signals
+from spawner import networks, signals
 from spawner.compute import firmware, guest_plan
 from spawner.compute.guest_commands import CommandChannel
 from spawner.compute.guest_plan import ASKED_LIMIT, PASSWORDS, GuestFiles, GuestPlan
@@ -333,6 +333,7 @@ class QemuNode:
         await asyncio.gather(
             *(self._adopt(home) for home in self._files.directory.iterdir() if home.is_dir())
         )
+        await self._networks.adopt({each for server_id in self._running for each in self._ports[server_id]})
         ours = {guest.vm.pid for guest in self._running.values()}
         for who, run, home in guest_record.all_in(self._files.directory):
             if who.pid not in ours:
@@ -365,6 +366,8 @@ class QemuNode:
         """Everything around a guest that ended with the earlier life."""
         async with self._store.read() as connection:
             server = await servers.get(connection, server_id)
+            ports = await networks.ports_of_device(connection, server_id)
+            self._ports[server_id] = tuple(port.id for port in ports)
             told = await events.count_of_guest(connection, server_id, vm.first_event)
             try:
                 plan = await guest_plan.read(connection, server, self._volumes)

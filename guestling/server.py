@@ -238,6 +238,8 @@ def _image_name(client: Client, server: dict[str, Any]) -> str:
     """An image may have been deleted since: its id then."""
     from spawner.client import Refused
 
+    if not server["image"]:
+        return "none: it boots from a volume"
     image_id = str(server["image"]["id"])
     try:
         return str(client.call("GET", f"/image/v2/images/{image_id}")["name"] or image_id)

@@ -17,7 +17,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from metadata_server.access import AccessRecord
-from spawner import demand, devices, placement, scheduler, signals
+from spawner import demand, devices, placement, root_volume, scheduler, signals
 from spawner.compute.agent_events import AgentEvent
 from spawner.compute.measure import Measure
 from spawner.compute.node import CommandAnswer, ComputeNode, Console, NoticesHalts
@@ -146,6 +146,11 @@ class Conductor:
     async def _build(self, server_id: str) -> None:
         """Schedule, claim, spawn; on another host after a failure; ERROR with the fault when none is left."""
         failed: dict[str, str] = {}
+        try:
+            await root_volume.take_when_made(self._store, server_id, self._clock())
+        except Conflict as error:
+            await self._give_up(server_id, error, failed)
+            return
         while True:
             try:
                 server = await self._place(server_id, frozenset(failed))

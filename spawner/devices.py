@@ -17,13 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import networks, pci
 from spawner.errors import Conflict, NotFound
-from spawner.pci import FIRST_NIC_SLOT, HOT_SLOTS
+from spawner.pci import FIRST_NIC_SLOT, HOT_SLOTS, ROOT_SLOT
 from spawner.store.tables import DEVICE_SLOTS, PORTS, VOLUME_ATTACHMENTS
 
 VOLUME_FILES = "volumes"
 """The directory of volume files, below the cloud's own."""
 OWNER = "compute:nova"
 """The `device_owner` of a port that is in a server."""
+ROOT_NAME = "/dev/vda"
+"""The name of the disk that a server boots from; a volume has it where the server has no disk of its own."""
 DISK_LETTERS = "bcdefghijklmnopqrstuvwxyz"
 
 
@@ -55,10 +57,14 @@ class NicDevice:
 
 @dataclass(frozen=True)
 class Devices:
-    """Everything that is plugged into one server: volumes as they came, cards by slot."""
+    """Everything that is plugged into one server: volumes as they came, cards by slot.
+
+    `root`: the volume that it boots from, where it has no disk of its own; it is none of `volumes`.
+    """
 
     volumes: tuple[VolumeDevice, ...] = ()
     nics: tuple[NicDevice, ...] = ()
+    root: VolumeDevice | None = None
 
 
 async def of_server(connection: AsyncConnection, server_id: str, volumes_in: Path) -> Devices:
@@ -80,7 +86,12 @@ async def of_server(connection: AsyncConnection, server_id: str, volumes_in: Pat
         for row in await connection.execute(query)
         if (place := places.get(row.id)) is not None
     ]
-    return Devices(tuple(volumes), tuple(sorted(nics, key=lambda nic: nic.slot)))
+    root = next((volume for volume in volumes if volume.name == ROOT_NAME), None)
+    return Devices(
+        tuple(volume for volume in volumes if volume is not root),
+        tuple(sorted(nics, key=lambda nic: nic.slot)),
+        root,
+    )
 
 
 def nic_of(port: Any, slot: int, tag: str = "") -> NicDevice:
@@ -98,6 +109,13 @@ async def plug(connection: AsyncConnection, server_id: str, owner_id: str, tag: 
         insert(DEVICE_SLOTS).values(server_id=server_id, owner_id=owner_id, slot=slot, tag=tag)
     )
     return slot
+
+
+async def plug_root(connection: AsyncConnection, server_id: str, volume_id: str) -> None:
+    """Give the volume that a server boots from the place of its first disk."""
+    await connection.execute(
+        insert(DEVICE_SLOTS).values(server_id=server_id, owner_id=volume_id, slot=ROOT_SLOT, tag="")
+    )
 
 
 async def plug_port(

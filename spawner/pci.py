@@ -10,6 +10,8 @@ from __future__ import annotations
 
 FIRST_NIC_SLOT = 3
 """Where OpenStack guests have their first card: its name in the guest is ens3."""
+ROOT_SLOT = 4
+"""The disk that a server boots from."""
 HOT_SLOTS = range(8, 31)
 """Slots that nothing else of a guest takes, for cards and volumes that come and go."""
 _ROOT_PORTS = {"q35": (FIRST_NIC_SLOT, *HOT_SLOTS)}

@@ -24,6 +24,7 @@ from spawner.empty_disk import empty_qcow2
 from spawner.errors import Conflict, NotFound, SpawnerError
 from spawner.image_cache import CONVERTED
 from spawner.qemu_img import qemu_img
+from spawner.root_volume import IN_MAKING
 from spawner.store import servers
 from spawner.store.engine import Store
 from spawner.store.servers import Server
@@ -92,35 +93,44 @@ class Volumes:
 
     async def create(self, wish: NewVolume, caller: Caller) -> str:
         """Accept a new volume; its id. Raises NotFound, Conflict for what it shall start from."""
-        volume_id = self._new_id()
         async with self._store.write() as connection:
-            values: dict[str, object] = {"bootable": False, "image_metadata": {}}
-            if wish.image_id is not None:
-                image = await _active_image(connection, wish.image_id)
-                values = {"bootable": True, "image_metadata": {**image.properties, **_image_facts(image)}}
-            if wish.source_volume_id is not None:
-                source = await get(connection, wish.source_volume_id, caller.project_id)
-                if source.status != "available":
-                    raise Conflict(f"Invalid volume: status must be available, it is {source.status}.")
-                values = {"bootable": source.bootable, "image_metadata": source.image_metadata}
-            await connection.execute(
-                insert(ROWS).values(
-                    id=volume_id,
-                    name=wish.name,
-                    description=wish.description,
-                    project_id=caller.project_id,
-                    user_id=caller.user_id,
-                    status="downloading" if wish.image_id else "creating",
-                    size_gib=wish.size_gib,
-                    image_id=wish.image_id,
-                    source_volume_id=wish.source_volume_id,
-                    metadata=wish.metadata or {},
-                    created_at=self._clock(),
-                    **values,
-                )
-            )
-        self._work(volume_id, "error", self._make(volume_id))
+            volume_id = await self.add(connection, wish, caller)
+        self.begin(volume_id)
         return volume_id
+
+    async def add(self, connection: AsyncConnection, wish: NewVolume, caller: Caller) -> str:
+        """The same for the request alone, in a transaction of somebody's who calls `begin` afterwards."""
+        volume_id = self._new_id()
+        values: dict[str, object] = {"bootable": False, "image_metadata": {}}
+        if wish.image_id is not None:
+            image = await _active_image(connection, wish.image_id)
+            values = {"bootable": True, "image_metadata": {**image.properties, **_image_facts(image)}}
+        if wish.source_volume_id is not None:
+            source = await get(connection, wish.source_volume_id, caller.project_id)
+            if source.status != "available":
+                raise Conflict(f"Invalid volume: status must be available, it is {source.status}.")
+            values = {"bootable": source.bootable, "image_metadata": source.image_metadata}
+        await connection.execute(
+            insert(ROWS).values(
+                id=volume_id,
+                name=wish.name,
+                description=wish.description,
+                project_id=caller.project_id,
+                user_id=caller.user_id,
+                status="downloading" if wish.image_id else "creating",
+                size_gib=wish.size_gib,
+                image_id=wish.image_id,
+                source_volume_id=wish.source_volume_id,
+                metadata=wish.metadata or {},
+                created_at=self._clock(),
+                **values,
+            )
+        )
+        return volume_id
+
+    def begin(self, volume_id: str) -> None:
+        """Make a volume that was added."""
+        self._work(volume_id, "error", self._make(volume_id))
 
     async def _make(self, volume_id: str) -> None:
         async with self._store.read() as connection:
@@ -243,6 +253,8 @@ class Volumes:
             found = await attachment(connection, volume_id)
             if found is None or found.server_id != server.id:
                 raise NotFound("volume_id", volume_id)
+            if found.device == devices.ROOT_NAME:
+                raise Conflict("Cannot detach a root device volume")
             if row.status != "in-use":
                 raise Conflict(f"Invalid volume: volume {volume_id} is {row.status}, not in-use.")
             await _change(connection, volume_id, self._clock(), status="detaching")
@@ -259,23 +271,25 @@ class Volumes:
         await self._conductor.reconfigure(server_id, "detach_volume", caller, unplug)
 
     async def _device(self, connection: AsyncConnection, server_id: str, volume_id: str) -> VolumeDevice:
-        for device in (await devices.of_server(connection, server_id, self._directory)).volumes:
-            if device.volume_id == volume_id:
+        found = await devices.of_server(connection, server_id, self._directory)
+        for device in (*found.volumes, found.root):
+            if device is not None and device.volume_id == volume_id:
                 return device
         raise NotFound("volume_id", volume_id)
 
     async def _server_gone(self, server_id: str) -> None:
-        """Its volumes are available again, or go with it."""
+        """Its volumes are available again, or go with it; one that is still being made stays in any case."""
         async with self._store.write() as connection:
             query = select(VOLUME_ATTACHMENTS).where(VOLUME_ATTACHMENTS.c.server_id == server_id)
             found = (await connection.execute(query)).all()
             await connection.execute(
                 delete(VOLUME_ATTACHMENTS).where(VOLUME_ATTACHMENTS.c.server_id == server_id)
             )
-            for row in found:
+            made = [row for row in found if not await _is_in_making(connection, row.volume_id)]
+            for row in made:
                 status = "deleting" if row.delete_on_termination else "available"
                 await _change(connection, row.volume_id, self._clock(), status=status)
-        for row in found:
+        for row in made:
             if row.delete_on_termination:
                 self._work(row.volume_id, "error_deleting", self._remove(row.volume_id))
 
@@ -289,6 +303,7 @@ class Volumes:
         | creating, downloading | it is made again |
         | deleting | the delete is finished |
         | extending | it is what its attachment says; an extend can be asked for again |
+        | reserved | the build of its server goes on; without that server it is available |
         | attaching, detaching | its server is there: it is plugged in again; else it is available |
         """
         async with self._store.read() as connection:
@@ -297,16 +312,18 @@ class Volumes:
             places = {row.volume_id: row for row in await connection.execute(select(VOLUME_ATTACHMENTS))}
         for row in rows:
             place = places.get(row.id)
-            if row.status in {"creating", "downloading"}:
-                self._work(row.id, "error", self._make(row.id))
+            if row.status in IN_MAKING:
+                if place is not None and place.server_id not in alive:
+                    await self._server_gone(place.server_id)
+                self.begin(row.id)
             elif row.status == "deleting":
                 self._work(row.id, "error_deleting", self._remove(row.id))
-            elif row.status in {"extending", "attaching", "detaching", "in-use"}:
+            elif row.status in {"extending", "attaching", "detaching", "in-use", "reserved"}:
                 if place is None:
                     await self._set(row.id, status="available")
                 elif place.server_id not in alive:
                     await self._server_gone(place.server_id)
-                elif row.status != "in-use":
+                elif row.status not in {"in-use", "reserved"}:
                     await self._plug_again(place, row.status)
 
     async def _plug_again(self, place: Any, status: str) -> None:
@@ -372,6 +389,10 @@ async def of_server(connection: AsyncConnection, server_id: str) -> tuple[Any, .
 
 async def _change(connection: AsyncConnection, volume_id: str, now: float, **changes: object) -> None:
     await connection.execute(update(ROWS).where(ROWS.c.id == volume_id).values(updated_at=now, **changes))
+
+
+async def _is_in_making(connection: AsyncConnection, volume_id: str) -> bool:
+    return (await get(connection, volume_id)).status in IN_MAKING
 
 
 async def _active_image(connection: AsyncConnection, image_id: str) -> Any:

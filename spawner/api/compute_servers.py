@@ -12,7 +12,7 @@ from aiohttp import web
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import devices, floating_ips, networks, volumes
+from spawner import devices, floating_ips, networks, root_volume, volumes
 from spawner.api import new_server, quotas, server_actions, server_search, views
 from spawner.api.addressed_server import addressed
 from spawner.api.cloud import Cloud
@@ -31,6 +31,7 @@ from spawner.api.requests import (
     truth,
 )
 from spawner.conductor import Caller
+from spawner.errors import Conflict, NotFound
 from spawner.store import events, servers
 from spawner.store.servers import Server
 from spawner.store.tables import (
@@ -223,6 +224,9 @@ class Servers:
         async with self._cloud.store.write() as connection:
             server = await self._server_of(connection, request, form, name)
             await self._add_ports(connection, server, form.server)
+            new_volume = await self._add_root_volume(connection, server, form.server, who)
+        if new_volume is not None:
+            self._cloud.volumes.begin(new_volume)
         made = await self._cloud.conductor.create(server, who)
         if form.server.description is not None:
             async with self._cloud.store.write() as connection:
@@ -238,8 +242,9 @@ class Servers:
         hints = {**wish.old_hints, **wish.hints, **form.old_hints, **form.hints}
         server_id = self._cloud.new_id()
         flavor = await new_server.flavor_of(connection, str(wish.flavor_ref), identity)
-        await new_server.check_image(connection, new_server.image_of(wish), flavor, identity.project_id)
         project_id = identity.project_id
+        if new_server.root_wish(wish) is None:
+            await new_server.check_image(connection, new_server.image_of(wish), flavor, project_id)
         await quotas.servers_left(connection, project_id, flavor, 1, 1)
         await quotas.check_metadata(connection, project_id, len(wish.metadata))
         group_id = await new_server.group_of(connection, project_id, hints.get("group"))
@@ -267,6 +272,39 @@ class Servers:
             hints=new_server.placement_hints(wish),
             group_id=group_id,
         )
+
+    async def _add_root_volume(
+        self, connection: AsyncConnection, server: Server, wish: new_server.NewServer, who: Caller
+    ) -> str | None:
+        """Keep the volume that the server shall boot from; the id of one that is yet to be made.
+
+        Raises Fault 400 for what cannot be booted from, 413 over quota.
+        """
+        root = new_server.root_wish(wish)
+        if root is None:
+            return None
+        volume_id, new = str(root.uuid), None
+        if root.source_type == "image":
+            size_gib = new_server.size_of_root(root)
+            room = replace(server.flavor, disk_gib=size_gib)
+            await new_server.check_image(connection, volume_id, room, server.project_id)
+            await quotas.check_volumes(connection, server.project_id, size_gib, 1)
+            new = volume_id = await self._cloud.volumes.add(
+                connection, volumes.NewVolume(size_gib, image_id=volume_id), who
+            )
+        try:
+            await root_volume.attach(
+                connection,
+                server.id,
+                volume_id,
+                server.project_id,
+                attachment_id=self._cloud.new_id(),
+                delete_with=truth(str(root.delete_on_termination or "")),
+                now=self._cloud.clock(),
+            )
+        except (NotFound, Conflict) as error:
+            raise Fault(400, f"Block Device Mapping is Invalid: {error}") from error
+        return new
 
     async def _add_ports(
         self, connection: AsyncConnection, server: Server, wish: new_server.NewServer

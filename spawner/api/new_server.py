@@ -32,6 +32,7 @@ from spawner.store.tables import (
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 USER_DATA_LIMIT = 65_535
+MOST_GIB = 16_384
 Short = Annotated[str, msgspec.Meta(max_length=255)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=100)]
@@ -41,7 +42,7 @@ FILE_QUOTAS = quotas.DEFAULTS["compute"]
 
 
 class DiskWish(msgspec.Struct, forbid_unknown_fields=True):
-    """A block device; only the image on a local disk is possible."""
+    """A block device: the image on a local disk, or the volume that the server boots from."""
 
     source_type: Literal["image", "volume", "snapshot", "blank"]
     destination_type: Literal["local", "volume"] | None = None
@@ -162,11 +163,45 @@ def check(wish: NewServer, version: tuple[int, int]) -> None:
         raise Fault(400, "min_count must be <= max_count")
     if wish.hostname is not None and not LABEL.fullmatch(wish.hostname.partition(".")[0]):
         raise Fault(400, "Invalid input for field/attribute hostname: use a-z, 0-9 and '-'.")
-    for disk in wish.block_device_mapping_v2:
-        if (disk.source_type, disk.destination_type or "local") != ("image", "local"):
-            raise Fault(
-                400, "Block Device Mapping is Invalid: only the image on a local disk is possible here."
-            )
+    check_disks(wish)
+
+
+_LOCAL, _VOLUMES = ("image", "local"), {("volume", "volume"), ("image", "volume")}
+
+
+def _kind(disk: DiskWish) -> tuple[str, str]:
+    return disk.source_type, disk.destination_type or ("local" if disk.source_type == "image" else "volume")
+
+
+def check_disks(wish: NewServer) -> None:
+    """Raise Fault 400 for more than one disk to boot from, or another one than an image or a volume."""
+    root = root_wish(wish)
+    wrong = ""
+    if any(_kind(disk) not in {_LOCAL, *_VOLUMES} for disk in wish.block_device_mapping_v2):
+        wrong = "only an image or a volume to boot from is possible here."
+    elif root is not None and (len(wish.block_device_mapping_v2) > 1 or wish.image_ref):
+        wrong = "one disk to boot from is needed; attach other volumes to the server."
+    elif root is not None and str(root.boot_index) != "0":
+        wrong = "Boot sequence for the instance and image/block device mapping combination is not valid."
+    elif root is not None and not root.uuid:
+        wrong = "the uuid of an image or a volume is needed."
+    elif root is not None and root.source_type == "volume" and (wish.max_count or wish.min_count or 1) > 1:
+        wrong = "a volume is in one server at a time."
+    if wrong:
+        raise Fault(400, f"Block Device Mapping is Invalid: {wrong}")
+
+
+def root_wish(wish: NewServer) -> DiskWish | None:
+    """The volume that the server shall boot from, or what one shall be made from; None: it has a disk."""
+    return next((disk for disk in wish.block_device_mapping_v2 if _kind(disk) in _VOLUMES), None)
+
+
+def size_of_root(root: DiskWish) -> int:
+    """How large the volume of an image shall be, in GiB. Raises Fault 400."""
+    size = str(root.volume_size or "")
+    if not size.isdecimal() or not 1 <= int(size) <= MOST_GIB:
+        raise Fault(400, f"Invalid input for field/attribute volume_size: 1 to {MOST_GIB} is needed.")
+    return int(size)
 
 
 def check_files(files: list[FileWish], version: tuple[int, int]) -> None:
@@ -191,7 +226,9 @@ def check_file(file: FileWish) -> None:
 
 
 def image_of(wish: NewServer) -> str | None:
-    """The id of the image, which clients name in one of two places."""
+    """The id of the image, which clients name in one of two places; None where a volume is booted from."""
+    if root_wish(wish) is not None:
+        return None
     if wish.image_ref:
         return wish.image_ref.rstrip("/").rpartition("/")[2]
     return next((disk.uuid for disk in wish.block_device_mapping_v2 if disk.uuid), None)

@@ -201,6 +201,12 @@ async def _changes_of(
     return changes
 
 
+def _require_own_disk(server: Server, what: str) -> None:
+    """Raise Fault 400 for a server that boots from a volume."""
+    if server.image_id is None:
+        raise Fault(400, f"Instance {server.id} boots from a volume, and cannot be {what} here.")
+
+
 def action_table(cloud: Cloud) -> dict[str, Act]:
     """Body key -> what it does."""
 
@@ -227,6 +233,7 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
         return answer({"output": "".join(lines)})
 
     async def rebuild(request: web.Request, server: Server, body: _Rebuild) -> web.Response:
+        _require_own_disk(server, "rebuilt")
         image_id = body.image_ref
         async with cloud.store.write() as connection:
             await new_server.check_image(connection, image_id or None, server.flavor, server.project_id)
@@ -260,6 +267,7 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
     async def create_image(request: web.Request, server: Server, body: _CreateImage) -> web.Response:
         if not body.name.strip():
             raise Fault(400, "Invalid input for field/attribute createImage.name: a name is needed.")
+        _require_own_disk(server, "made an image of")
         image_id = await snapshot(cloud, server, body.name, body.metadata or {}, caller(request))
         if request[MICROVERSION] >= (2, 45):
             return answer({"image_id": image_id}, 202)
@@ -267,6 +275,7 @@ def action_table(cloud: Cloud) -> dict[str, Act]:
 
     async def rescue(request: web.Request, server: Server, body: _Rescue | None) -> web.Response:
         wish = body or _Rescue()
+        _require_own_disk(server, "rescued")
         image_id = str(wish.image_ref or server.image_id or "").rstrip("/").rpartition("/")[2]
         async with cloud.store.write() as connection:
             await new_server.check_image(connection, image_id or None, server.flavor, server.project_id)

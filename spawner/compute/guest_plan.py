@@ -24,7 +24,7 @@ from configdrive import builder
 from instance_metadata import documents
 from instance_metadata.errors import InvalidInstance
 from instance_metadata.instance import Instance
-from spawner import devices, floating_ips, image_fit, image_properties, networks, pci
+from spawner import devices, floating_ips, image_fit, image_properties, networks, pci, root_volume
 from spawner.compute import firmware
 from spawner.compute.driver import Bus, Disk, Format, Nic, VmSpec
 from spawner.devices import Devices, NicDevice, VolumeDevice
@@ -50,7 +50,7 @@ PASSABLE = 0o711
 # Metadata requests that are kept of a guest's run, for its user to see.
 ASKED_LIMIT = 300
 # The first slots of the PCI bus; `devices` deals out 3 and those from 8 on, QEMU takes what is left.
-ROOT_SLOT, CONFIG_DRIVE_SLOT, SECOND_ROOT_SLOT = 4, 5, 7
+CONFIG_DRIVE_SLOT, SECOND_ROOT_SLOT = 5, 7
 NAME_DIGITS = 24
 BOOT_FILES = ("kernel_id", "ramdisk_id")
 """Properties of an image that name other images."""
@@ -100,17 +100,38 @@ async def instance(connection: AsyncConnection, server: Server, volumes_in: Path
 
 async def images(connection: AsyncConnection, server: Server) -> tuple[Any, Any]:
     """A server's image, and the one that it is rescued with, or None. Raises NotFound."""
-    own = await _bootable_image(connection, server, server.image_id)
+    own = await _bootable(connection, server, await _boot_source(connection, server))
     if not server.is_in_rescue:
         return own, None
     query = select(RESCUES.c.image_id).where(RESCUES.c.server_id == server.id)
     rescue_id = (await connection.execute(query)).scalar()
-    return own, await _bootable_image(connection, server, rescue_id) if rescue_id else None
+    if rescue_id is None:
+        return own, None
+    return own, await _bootable(connection, server, await _image(connection, rescue_id))
 
 
-async def _bootable_image(connection: AsyncConnection, server: Server, image_id: str | None) -> Any:
-    """An image whose kernel and ramdisk its project may read: any user can name some in a property."""
-    image = await _image(connection, image_id)
+@dataclass(frozen=True)
+class _VolumeSource:
+    """What a volume kept of the image that it was made from, and whose it is."""
+
+    properties: Mapping[str, str]
+    owner: str
+
+
+async def _boot_source(connection: AsyncConnection, server: Server) -> Any:
+    """A server's image, or what the volume that it boots from knows of one. Raises NotFound."""
+    if server.image_id is None:
+        volume = await root_volume.of_server(connection, server.id)
+        if volume is not None:
+            return _VolumeSource(volume.image_metadata, volume.project_id)
+    return await _image(connection, server.image_id)
+
+
+async def _bootable(connection: AsyncConnection, server: Server, image: Any) -> Any:
+    """An image whose kernel and ramdisk its project may read: any user can name some in a property.
+
+    Raises NotFound.
+    """
     for name in BOOT_FILES:
         if name in image.properties:
             part = await _image(connection, image.properties[name])
@@ -172,7 +193,7 @@ def card(nic: NicDevice, hardware: Hardware) -> Nic:
 
 async def hardware(connection: AsyncConnection, server: Server) -> Hardware:
     """The machine that a server's image asks for. Raises NotFound, InvalidSpec."""
-    return image_properties.read((await _image(connection, server.image_id)).properties)
+    return image_properties.read((await _boot_source(connection, server)).properties)
 
 
 def host_inventories(directory: Path) -> Mapping[str, Inventory]:
@@ -214,10 +235,10 @@ class GuestFiles:
         )
         hardware = image_properties.read(properties)
         bus = hardware.disk_bus
-        disks = [replace(await self._root_disk(server, plan.image, ROOT_DISK, bus), slot=ROOT_SLOT)]
+        disks = [await self._boot_disk(server, plan, hardware)]
         if plan.rescue_image is not None:
             rescue = await self._root_disk(server, plan.rescue_image, RESCUE_DISK, bus)
-            disks = [replace(rescue, slot=ROOT_SLOT), replace(disks[0], slot=SECOND_ROOT_SLOT)]
+            disks = [replace(rescue, slot=pci.ROOT_SLOT), replace(disks[0], slot=SECOND_ROOT_SLOT)]
         if server.config_drive or hardware.config_drive:
             disks.append(
                 replace(_config_drive(plan.instance, drive_in, hardware.cdrom_bus), slot=CONFIG_DRIVE_SLOT)
@@ -239,6 +260,13 @@ class GuestFiles:
             deadline_s=NO_DEADLINE_S,
             reboots=True,
         )
+
+    async def _boot_disk(self, server: Server, plan: GuestPlan, hardware: Hardware) -> Disk:
+        """A volume, or the server's own layer over its image."""
+        if plan.devices.root is not None:
+            return replace(volume_disk(plan.devices.root, hardware.machine), bus=hardware.disk_bus)
+        own = await self._root_disk(server, plan.image, ROOT_DISK, hardware.disk_bus)
+        return replace(own, slot=pci.ROOT_SLOT)
 
     async def _root_disk(self, server: Server, image: Any, name: str, bus: Bus) -> Disk:
         """The server's own layer over the image, as large as its flavor says; made at the first start.

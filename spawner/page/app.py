@@ -260,7 +260,7 @@ class _Page:
         rows = boot_view.bars(told, now_s)
         return {
             "server": server,
-            "image": image or server.image_id,
+            "image": image or server.image_id or "none: it boots from a volume",
             "progress": boot_view.progress(told),
             "addresses": boot_view.addresses(views.addresses(ports, {}, floating)),
             "bars": rows,

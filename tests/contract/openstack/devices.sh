@@ -40,6 +40,19 @@ soon ok available volume show store
 run no "" server remove volume web-1 store
 run ok attach_volume server event list web-1
 
+run no "not bootable" server create none --volume store --flavor m1.nano --network private
+run ok ACTIVE server create boot-1 --volume system --flavor m1.nano --network private --wait
+run ok in-use volume show system
+run ok /dev/vda server volume list boot-1
+run ok "booted from volume" server show boot-1
+run no "root device" server remove volume boot-1 system
+run ok "" server delete --wait boot-1
+soon ok available volume show system
+run ok ACTIVE server create boot-2 --image cirros --boot-from-volume 1 --flavor m1.nano --network private --wait
+run ok "booted from volume" server list -c Image
+run no "boots from a volume" server rescue boot-2
+run ok "" server delete --wait boot-2
+
 run ok "" network create back
 run ok "" subnet create back-v4 --network back --subnet-range 192.168.7.0/24
 run ok "" port create own --network back --fixed-ip ip-address=192.168.7.50

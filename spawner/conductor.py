@@ -129,25 +129,34 @@ class Conductor:
                 earlier = await servers.by_client_token(connection, server.project_id, server.client_token)
                 if earlier is not None:
                     return earlier
-            await servers.add(connection, server)
-            await self._begin_action(connection, server.id, "create", caller)
-            await self._tell(connection, server, "instance.create.start")
-        self._work(server.id, self._build(server.id))
+            await self.accept(connection, server, caller)
+        self.begin(server)
         return server
+
+    async def accept(self, connection: AsyncConnection, server: Server, caller: Caller) -> None:
+        """Store a new server, in the transaction of what comes with it; `begin` once that is committed."""
+        await servers.add(connection, server)
+        await self._begin_action(connection, server.id, "create", caller)
+        await self._tell(connection, server, "instance.create.start")
+
+    def begin(self, server: Server) -> None:
+        """Begin to build a server that was accepted."""
+        self._work(server.id, self._build(server))
 
     async def explain(self, server: Server) -> scheduler.Selection:
         """Which host would take a server, and what every other one falls to. Changes nothing."""
         async with self._store.read() as connection:
+            providers = await placement.providers(connection)
             return scheduler.select(
                 await demand.request_of(connection, server, frozenset()),
-                await demand.hosts(connection, frozenset(self._nodes)),
+                await demand.hosts(connection, providers, frozenset(self._nodes)),
             )
 
-    async def _build(self, server_id: str) -> None:
+    async def _build(self, accepted: Server) -> None:
         """Schedule, claim, spawn; on another host after a failure; ERROR with the fault when none is left."""
-        failed: dict[str, str] = {}
+        server_id, failed = accepted.id, dict[str, str]()
         try:
-            await root_volume.take_when_made(self._store, server_id, self._clock())
+            await root_volume.take_when_made(self._store, accepted, self._clock())
         except Conflict as error:
             await self._give_up(server_id, error, failed)
             return
@@ -189,8 +198,9 @@ class Conductor:
         async with self._store.write() as connection:
             server = await servers.get(connection, server_id)
             request = await demand.request_of(connection, server, failed)
-            selection = scheduler.select(request, await demand.hosts(connection, frozenset(self._nodes)))
             by_name = {provider.name: provider for provider in await placement.providers(connection)}
+            hosts = await demand.hosts(connection, tuple(by_name.values()), frozenset(self._nodes))
+            selection = scheduler.select(request, hosts)
             for host in selection.hosts:
                 try:
                     await placement.claim(connection, server_id, by_name[host.name], request.resources)
@@ -483,7 +493,7 @@ class Conductor:
             if server.host is not None:
                 await self._nodes[server.host].destroy(server.id)
                 await self._unplace(server.id, "the spawner was restarted")
-            self._work(server.id, self._build(server.id))
+            self._work(server.id, self._build(server))
         elif server.host in self._nodes:
             await self._hold_what_it_needs(server)
             again = work_again(server, power)

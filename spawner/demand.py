@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from spawner import placement, scheduler
+from spawner import scheduler
+from spawner.placement import Provider
 from spawner.store import servers
 from spawner.store.servers import Server
 from spawner.store.tables import HOSTS, SERVER_GROUPS
@@ -40,7 +43,9 @@ async def request_of(
     )
 
 
-async def hosts(connection: AsyncConnection, present: frozenset[str]) -> list[scheduler.Host]:
+async def hosts(
+    connection: AsyncConnection, providers: Sequence[Provider], present: frozenset[str]
+) -> list[scheduler.Host]:
     """Every host as the scheduler sees it; one whose compute service is not `present` counts as disabled."""
     placed = await servers.placed(connection)
     rows = {row.name: row for row in await connection.execute(select(HOSTS))}
@@ -54,8 +59,8 @@ async def hosts(connection: AsyncConnection, present: frozenset[str]) -> list[sc
             free={name: provider.free(name) for name in provider.inventories},
             total={name: inventory.capacity for name, inventory in provider.inventories.items()},
             traits=provider.traits,
-            servers=placed.get(provider.name, frozenset()),
+            servers=placed.get(provider.name, 0),
         )
-        for provider in await placement.providers(connection)
+        for provider in providers
         if provider.name in rows
     ]

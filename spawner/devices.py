@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import networks, pci
@@ -142,7 +142,9 @@ async def plug_port(
 
 async def plug_ports(connection: AsyncConnection, server_id: str) -> None:
     """Give every port of a server that has no slot yet one, in the order in which they were made."""
-    query = select(PORTS.c.id).where(PORTS.c.device_id == server_id).order_by(PORTS.c.created_at, PORTS.c.id)
+    has_one = exists().where(DEVICE_SLOTS.c.server_id == server_id, DEVICE_SLOTS.c.owner_id == PORTS.c.id)
+    query = select(PORTS.c.id).where(PORTS.c.device_id == server_id, ~has_one)
+    query = query.order_by(PORTS.c.created_at, PORTS.c.id)
     for port_id in (await connection.execute(query)).scalars().all():
         await plug_port(connection, server_id, port_id)
 

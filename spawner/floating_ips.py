@@ -71,7 +71,7 @@ async def create(
 ) -> None:
     """Take an address of the external network for a project: the one `wanted`, else the next that is free.
 
-    Raises NotFound, FloatingIpRefused for another network, and what `networks.allocate` does.
+    Raises NotFound, FloatingIpRefused for another network, and what `networks.choose_addresses` does.
     """
     if not networks.is_external(await networks.get(connection, NETWORKS, "Network", network_id)):
         raise FloatingIpRefused(f"Network {network_id} is not a valid external network")

@@ -7,7 +7,7 @@ Source: Networking API v2.0.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,10 +117,10 @@ async def get(connection: AsyncConnection, table: Any, what: str, row_id: str) -
     return row
 
 
-async def allocate(
-    connection: AsyncConnection, port_id: str, network_id: str, wanted: Sequence[Mapping[str, str]]
+async def choose_addresses(
+    connection: AsyncConnection, network_id: str, wanted: Sequence[Mapping[str, str]]
 ) -> list[FixedIp]:
-    """Give a port its addresses: those it asks for, else one of each subnet family of its network.
+    """The addresses of a new port: those it asks for, else one of each subnet family of its network.
 
     Raises Conflict when an address is taken or a pool is exhausted, NotFound, InvalidSpec.
     """
@@ -133,11 +133,14 @@ async def allocate(
         for row in subnets.values():
             families.setdefault(row.ip_version, row)
         wanted = [{"subnet_id": row.id} for row in families.values()]
-    given = []
+    given: list[FixedIp] = []
     for each in wanted:
         subnet = _subnet_for(each, subnets)
-        address = _wanted_address(each, subnet) or await _free_address(connection, subnet)
-        await _take(connection, subnet.id, address, port_id)
+        taken = await _taken(connection, subnet.id)
+        taken.update(other.ip_address for other in given if other.subnet_id == subnet.id)
+        address = _wanted_address(each, subnet) or _free_address(subnet, taken)
+        if address in taken:
+            raise Conflict(f"IP address {address} already allocated in subnet {subnet.id}")
         given.append(FixedIp(subnet.id, address))
     return given
 
@@ -172,15 +175,16 @@ def _wanted_address(wanted: Mapping[str, str], subnet: Any) -> str:
     return str(address)
 
 
-async def _free_address(connection: AsyncConnection, subnet: Any) -> str:
-    taken_rows = await connection.execute(
-        select(ADDRESSES.c.ip_address).where(ADDRESSES.c.subnet_id == subnet.id)
-    )
-    taken = {ipaddress.ip_address(address) for address in taken_rows.scalars()}
-    if subnet.gateway_ip:
-        taken.add(ipaddress.ip_address(subnet.gateway_ip))
+async def _taken(connection: AsyncConnection, subnet_id: str) -> set[str]:
+    """The addresses of a subnet that ports have, each in its one spelling."""
+    query = select(ADDRESSES.c.ip_address).where(ADDRESSES.c.subnet_id == subnet_id)
+    return set((await connection.execute(query)).scalars())
+
+
+def _free_address(subnet: Any, taken: Collection[str]) -> str:
+    gateway = ipaddress.ip_address(subnet.gateway_ip) if subnet.gateway_ip else None
     for count, address in enumerate(_pool(subnet.allocation_pools)):
-        if address not in taken:
+        if address != gateway and str(address) not in taken:
             return str(address)
         if count > SEARCH_LIMIT:
             break
@@ -195,21 +199,6 @@ def _pool(pools: Sequence[Mapping[str, str]]) -> Iterator[Address]:
             address += 1
 
 
-async def _take(connection: AsyncConnection, subnet_id: str, address: str, port_id: str) -> None:
-    taken = (
-        await connection.execute(
-            select(ADDRESSES.c.port_id).where(
-                ADDRESSES.c.subnet_id == subnet_id, ADDRESSES.c.ip_address == address
-            )
-        )
-    ).scalar()
-    if taken is not None:
-        raise Conflict(f"IP address {address} already allocated in subnet {subnet_id}")
-    await connection.execute(
-        insert(ADDRESSES).values(subnet_id=subnet_id, ip_address=address, port_id=port_id)
-    )
-
-
 async def add_port(
     connection: AsyncConnection,
     *,
@@ -221,22 +210,22 @@ async def add_port(
     fixed_ips: Sequence[Mapping[str, str]] = (),
     **fields: object,
 ) -> list[FixedIp]:
-    """Make a port with its addresses. Raises what `allocate` does."""
-    await get(connection, NETWORKS, "Network", network_id)
+    """Make a port with its addresses, on a network that is there. Raises what `choose_addresses` does."""
+    given = await choose_addresses(connection, network_id, fixed_ips)
+    document = [{"subnet_id": each.subnet_id, "ip_address": each.ip_address} for each in given]
     await connection.execute(
         insert(PORTS).values(
             id=port_id,
             network_id=network_id,
             project_id=project_id,
             mac_address=mac,
-            fixed_ips=[],
+            fixed_ips=document,
             created_at=now,
             **fields,
         )
     )
-    given = await allocate(connection, port_id, network_id, fixed_ips)
-    document = [{"subnet_id": each.subnet_id, "ip_address": each.ip_address} for each in given]
-    await connection.execute(PORTS.update().where(PORTS.c.id == port_id).values(fixed_ips=document))
+    if document:
+        await connection.execute(insert(ADDRESSES), [{**each, "port_id": port_id} for each in document])
     return given
 
 

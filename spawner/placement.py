@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Select, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.errors import GenerationConflict, NotEnough, NotFound
@@ -102,29 +103,43 @@ async def providers(connection: AsyncConnection) -> tuple[Provider, ...]:
     One that another process adds meanwhile is in a later answer. What else it changes shows when it comes to
     a claim: the generation is another then.
     """
-    rows = (await connection.execute(select(PROVIDERS).order_by(PROVIDERS.c.name))).all()
-    ids = [row.id for row in rows]
-    inventories: dict[str, dict[str, Inventory]] = {row.id: {} for row in rows}
-    for row in await connection.execute(select(INVENTORIES).where(INVENTORIES.c.provider_id.in_(ids))):
-        inventories[row.provider_id][row.resource_class] = Inventory(
-            row.total, row.reserved, row.allocation_ratio, row.min_unit, row.max_unit, row.step_size
-        )
-    used: dict[str, dict[str, int]] = {row.id: {} for row in rows}
-    usage = select(
-        ALLOCATIONS.c.provider_id, ALLOCATIONS.c.resource_class, func.sum(ALLOCATIONS.c.used)
-    ).group_by(ALLOCATIONS.c.provider_id, ALLOCATIONS.c.resource_class)
-    usage = usage.where(ALLOCATIONS.c.provider_id.in_(ids))
-    for provider_id, resource_class, amount in await connection.execute(usage):
-        used[provider_id][resource_class] = int(amount)
-    traits: dict[str, set[str]] = {row.id: set() for row in rows}
-    for row in await connection.execute(select(TRAITS).where(TRAITS.c.provider_id.in_(ids))):
+    rows = (await connection.execute(_WITH_INVENTORIES)).all()
+    found = {row.provider_id: row for row in rows}
+    inventories: dict[str, dict[str, Inventory]] = {each: {} for each in found}
+    used: dict[str, dict[str, int]] = {each: {} for each in found}
+    for row in rows:
+        if row.resource_class is not None:
+            inventories[row.provider_id][row.resource_class] = Inventory(
+                row.total, row.reserved, row.allocation_ratio, row.min_unit, row.max_unit, row.step_size
+            )
+        if row.used is not None:
+            used[row.provider_id][row.resource_class] = int(row.used)
+    traits: dict[str, set[str]] = {each: set() for each in found}
+    for row in await connection.execute(select(TRAITS).where(TRAITS.c.provider_id.in_(found))):
         traits[row.provider_id].add(row.trait)
     return tuple(
-        Provider(
-            row.id, row.name, row.generation, inventories[row.id], used[row.id], frozenset(traits[row.id])
-        )
-        for row in rows
+        Provider(each, row.name, row.generation, inventories[each], used[each], frozenset(traits[each]))
+        for each, row in found.items()
     )
+
+
+def _with_inventories() -> Select[Any]:
+    """Each provider with each of its inventories and what is used of it, by name; NULL where it has none."""
+    used = (
+        select(func.sum(ALLOCATIONS.c.used))
+        .where(ALLOCATIONS.c.provider_id == INVENTORIES.c.provider_id)
+        .where(ALLOCATIONS.c.resource_class == INVENTORIES.c.resource_class)
+    )
+    columns = [column for column in INVENTORIES.c if column.name != "provider_id"]
+    return (
+        select(PROVIDERS.c.id.label("provider_id"), PROVIDERS.c.name, PROVIDERS.c.generation, *columns)
+        .add_columns(used.scalar_subquery().label("used"))
+        .outerjoin_from(PROVIDERS, INVENTORIES)
+        .order_by(PROVIDERS.c.name, INVENTORIES.c.resource_class)
+    )
+
+
+_WITH_INVENTORIES = _with_inventories()
 
 
 async def claim(
@@ -135,28 +150,26 @@ async def claim(
     `provider` is as it was read; if it changed since, nothing is written. A claim of the same consumer on the
     same provider is replaced. Raises GenerationConflict (read again), NotEnough.
     """
+    own = (await allocations_of(connection, consumer_id)).get(provider.id, {})
     for resource_class, amount in resources.items():
         inventory = provider.inventories.get(resource_class)
-        own = await _own(connection, consumer_id, provider.id, resource_class)
-        free = provider.free(resource_class) + own
+        free = provider.free(resource_class) + own.get(resource_class, 0)
         if amount and (inventory is None or inventory.refuses(amount) or amount > free):
             raise NotEnough(provider.name, resource_class, amount, free)
     await _next_generation(connection, provider.id, provider.generation)
-    await connection.execute(
-        delete(ALLOCATIONS).where(
-            ALLOCATIONS.c.consumer_id == consumer_id, ALLOCATIONS.c.provider_id == provider.id
-        )
-    )
-    for resource_class, amount in resources.items():
-        if amount:
-            await connection.execute(
-                insert(ALLOCATIONS).values(
-                    consumer_id=consumer_id,
-                    provider_id=provider.id,
-                    resource_class=resource_class,
-                    used=amount,
-                )
+    if own:
+        await connection.execute(
+            delete(ALLOCATIONS).where(
+                ALLOCATIONS.c.consumer_id == consumer_id, ALLOCATIONS.c.provider_id == provider.id
             )
+        )
+    rows = [
+        {"consumer_id": consumer_id, "provider_id": provider.id, "resource_class": name, "used": amount}
+        for name, amount in resources.items()
+        if amount
+    ]
+    if rows:
+        await connection.execute(insert(ALLOCATIONS), rows)
 
 
 async def release(connection: AsyncConnection, consumer_id: str) -> None:
@@ -183,15 +196,6 @@ async def allocations_of(connection: AsyncConnection, consumer_id: str) -> dict[
 async def consumers(connection: AsyncConnection) -> frozenset[str]:
     """Everybody who has anything."""
     return frozenset((await connection.execute(select(ALLOCATIONS.c.consumer_id).distinct())).scalars())
-
-
-async def _own(connection: AsyncConnection, consumer_id: str, provider_id: str, resource_class: str) -> int:
-    query = select(ALLOCATIONS.c.used).where(
-        ALLOCATIONS.c.consumer_id == consumer_id,
-        ALLOCATIONS.c.provider_id == provider_id,
-        ALLOCATIONS.c.resource_class == resource_class,
-    )
-    return int((await connection.execute(query)).scalar() or 0)
 
 
 async def _next_generation(connection: AsyncConnection, provider_id: str, seen: int) -> None:

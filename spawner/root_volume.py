@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from spawner import devices
 from spawner.errors import Conflict, NotFound
 from spawner.store.engine import Store
+from spawner.store.servers import Server
 from spawner.store.tables import VOLUME_ATTACHMENTS, VOLUMES
 
 IN_MAKING = frozenset({"creating", "downloading"})
@@ -71,14 +72,16 @@ async def attach(
         await _change(connection, volume_id, "reserved", now)
 
 
-async def take_when_made(store: Store, server_id: str, now: float) -> None:
+async def take_when_made(store: Store, server: Server, now: float) -> None:
     """Wait until a server's volume has been made, and say that it is in use; without one it is done at once.
 
     Raises Conflict when it cannot be made.
     """
+    if server.image_id is not None:
+        return
     while True:
         async with store.read() as connection:
-            row = await of_server(connection, server_id)
+            row = await of_server(connection, server.id)
         if row is None or row.status not in IN_MAKING:
             break
         await asyncio.sleep(POLL_S)

@@ -12,7 +12,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Host:
-    """A host as the scheduler sees it; `free` and `total` by resource class, ratio and reserve applied."""
+    """A host as the scheduler sees it; `free` and `total` by resource class, ratio and reserve applied.
+
+    `servers`: how many are on it.
+    """
 
     name: str
     provider: str
@@ -22,7 +25,7 @@ class Host:
     free: Mapping[str, int] = field(default_factory=dict)
     total: Mapping[str, int] = field(default_factory=dict)
     traits: frozenset[str] = frozenset()
-    servers: frozenset[str] = frozenset()
+    servers: int = 0
     architectures: frozenset[str] = frozenset({"x86_64"})
     hypervisor: str = "qemu"
 
@@ -147,7 +150,7 @@ def _free_share(name: str) -> Callable[[Host, Request], float]:
 
 
 def _few_servers(host: Host, _request: Request) -> float:
-    return 1.0 / (1 + len(host.servers))
+    return 1.0 / (1 + host.servers)
 
 
 def _soft_affinity(host: Host, request: Request) -> float:

@@ -104,7 +104,7 @@ class _Misc:
             providers = {each.name: each for each in await placement.providers(connection)}
             placed = await servers.placed(connection)
         return [
-            _hypervisor(request, row, providers[row.name], len(placed.get(row.name, ())))
+            _hypervisor(request, row, providers[row.name], placed.get(row.name, 0))
             for row in await self._hosts()
         ]
 

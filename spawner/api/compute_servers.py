@@ -204,12 +204,7 @@ class Servers:
         """The servers that a checked body asks for, accepted. Raises Fault, SpawnerError."""
         wish = form.server
         new_server.check(wish, request[MICROVERSION])
-        least = wish.min_count or 1
-        async with self._cloud.store.read() as connection:
-            flavor = await new_server.flavor_of(connection, str(wish.flavor_ref), request[IDENTITY])
-            count = await quotas.servers_left(
-                connection, request[IDENTITY].project_id, flavor, least, wish.max_count or least
-            )
+        count = await self._how_many(request, wish)
         names = [wish.name] if count == 1 else [f"{wish.name}-{number + 1}" for number in range(count)]
         first = caller(request)
         # The log of actions has one action a request: of many servers each has a request id of its own.
@@ -218,6 +213,16 @@ class Servers:
             await self._create_one(request, form, name, who) for name, who in zip(names, callers, strict=True)
         ]
 
+    async def _how_many(self, request: web.Request, wish: new_server.NewServer) -> int:
+        """As many servers as are asked for and the quota has room for. Raises Fault 400, 403."""
+        least = wish.min_count or 1
+        most = wish.max_count or least
+        if most == 1:
+            return 1  # whether there is room for it is asked when it is made
+        async with self._cloud.store.read() as connection:
+            flavor = await new_server.flavor_of(connection, str(wish.flavor_ref), request[IDENTITY])
+            return await quotas.servers_left(connection, request[IDENTITY].project_id, flavor, least, most)
+
     async def _create_one(
         self, request: web.Request, form: new_server.CreateServer, name: str, who: Caller
     ) -> Server:
@@ -225,13 +230,13 @@ class Servers:
             server = await self._server_of(connection, request, form, name)
             await self._add_ports(connection, server, form.server)
             new_volume = await self._add_root_volume(connection, server, form.server, who)
+            await self._cloud.conductor.accept(connection, server, who)
+            if form.server.description is not None:
+                await server_actions.describe(connection, server.id, form.server.description)
         if new_volume is not None:
             self._cloud.volumes.begin(new_volume)
-        made = await self._cloud.conductor.create(server, who)
-        if form.server.description is not None:
-            async with self._cloud.store.write() as connection:
-                await server_actions.describe(connection, made.id, form.server.description)
-        return made
+        self._cloud.conductor.begin(server)
+        return server
 
     async def _server_of(
         self, connection: AsyncConnection, request: web.Request, form: new_server.CreateServer, name: str
@@ -314,14 +319,8 @@ class Servers:
             return
         more = len(wish.networks) if isinstance(wish.networks, list) else 1
         await quotas.check_ports_of_server(connection, server.project_id, more)
-        wishes = wish.networks if isinstance(wish.networks, list) and wish.networks else None
-        if wishes is None:
-            query = select(NETWORKS.c.id).where(networks.usable_by(server.project_id))
-            ids = list((await connection.execute(query)).scalars())
-            if len(ids) > 1:
-                raise Fault(409, "Multiple possible networks found, use a Network ID to be more specific.")
-            wishes = [new_server.NetworkWish(uuid=network_id) for network_id in ids]
-        for each in wishes:
+        named = wish.networks if isinstance(wish.networks, list) else []
+        for each in named or await _only_network(connection, server.project_id):
             if each.port is not None:
                 await devices.bind(connection, server.id, server.project_id, each.port, each.tag or "")
                 continue
@@ -329,7 +328,8 @@ class Servers:
                 raise Fault(
                     400, "Invalid input for field/attribute networks: neither uuid nor port is given."
                 )
-            await _check_network(connection, each.uuid, server.project_id)
+            if named:
+                await _check_network(connection, each.uuid, server.project_id)
             port_id = self._cloud.new_id()
             await networks.add_port(
                 connection,
@@ -544,6 +544,15 @@ class Servers:
             for row in rows
         ]
         return answer({"security_groups": groups})
+
+
+async def _only_network(connection: AsyncConnection, project_id: str) -> list[new_server.NetworkWish]:
+    """The network that a project has; none where it has none. Raises Fault 409 for several."""
+    query = select(NETWORKS.c.id).where(networks.usable_by(project_id))
+    ids = (await connection.execute(query)).scalars().all()
+    if len(ids) > 1:
+        raise Fault(409, "Multiple possible networks found, use a Network ID to be more specific.")
+    return [new_server.NetworkWish(uuid=network_id) for network_id in ids]
 
 
 async def _check_network(connection: AsyncConnection, network_id: str, project_id: str) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Table, delete, func, insert, select
+from sqlalchemy import ColumnElement, Table, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.api.faults import Fault
-from spawner.store import servers
+from spawner.states import VmState
 from spawner.store.servers import Flavor
 from spawner.store.tables import (
     FLOATING_IPS,
@@ -150,13 +150,19 @@ async def _count(connection: AsyncConnection, table: Table, *conditions: Any) ->
 
 async def used_of_compute(connection: AsyncConnection, project_id: str) -> dict[str, int]:
     """What a project has of Nova's resources."""
-    found = await servers.listed(connection, project_id=project_id)
-    return {
-        "instances": len(found),
-        "cores": sum(server.flavor.vcpus for server in found),
-        "ram": sum(server.flavor.ram_mib for server in found),
-        "server_groups": await _count(connection, SERVER_GROUPS, SERVER_GROUPS.c.project_id == project_id),
-    }
+    groups = select(func.count()).select_from(SERVER_GROUPS).where(SERVER_GROUPS.c.project_id == project_id)
+    query = select(
+        func.count().label("instances"),
+        _sum_of_flavors("vcpus").label("cores"),
+        _sum_of_flavors("ram_mib").label("ram"),
+        groups.scalar_subquery().label("server_groups"),
+    ).where(SERVERS.c.project_id == project_id, SERVERS.c.vm_state != VmState.DELETED.value)
+    return dict((await connection.execute(query)).one()._mapping)
+
+
+def _sum_of_flavors(name: str) -> ColumnElement[int]:
+    """A field of the flavors that servers have, added up by the store: it need not hand over each server."""
+    return func.coalesce(func.sum(SERVERS.c.flavor[name].as_integer()), 0)
 
 
 async def used_of_network(connection: AsyncConnection, project_id: str) -> dict[str, int]:
@@ -230,13 +236,17 @@ async def check_server_groups(connection: AsyncConnection, project_id: str) -> N
 async def check_members(connection: AsyncConnection, project_id: str, group_id: str) -> None:
     """Raise Fault 403 when a server group has as many servers as it may."""
     allowed = (await limits(connection, "compute", project_id))["server_group_members"]
-    used = await _count(connection, SERVERS, SERVERS.c.group_id == group_id, SERVERS.c.vm_state != "deleted")
+    used = await _count(
+        connection, SERVERS, SERVERS.c.group_id == group_id, SERVERS.c.vm_state != VmState.DELETED.value
+    )
     if _is_over(allowed, used, 1):
         raise Fault(403, "Quota exceeded, too many servers in group")
 
 
 async def check_metadata(connection: AsyncConnection, project_id: str, items: int) -> None:
-    """Raise Fault 403 for more items of metadata than a server may have."""
+    """Raise Fault 403 for more items of metadata than a server may have; none at all are never too many."""
+    if not items:
+        return
     allowed = (await limits(connection, "compute", project_id))["metadata_items"]
     if _is_over(allowed, 0, items):
         raise Fault(403, f"Maximum number of metadata items exceeds {allowed}")
@@ -244,18 +254,30 @@ async def check_metadata(connection: AsyncConnection, project_id: str, items: in
 
 async def check_network(connection: AsyncConnection, project_id: str, resource: str, more: int = 1) -> None:
     """Raise Fault 409 when a project has as much of a resource of Neutron as it may."""
-    allowed = (await limits(connection, "network", project_id)).get(resource, 0)
-    table = NETWORK_TABLES.get(resource)
-    used = 0 if table is None else await _count(connection, table, table.c.project_id == project_id)
-    if _is_over(allowed, used, more):
+    if await _is_over_of_network(connection, project_id, resource, more):
         raise Fault(409, f"Quota exceeded for resources: ['{resource}'].", "OverQuota")
 
 
 async def check_ports_of_server(connection: AsyncConnection, project_id: str, more: int) -> None:
     """Raise Fault 403, as Nova says it, when the ports of a new server are more than a project may have."""
-    allowed = (await limits(connection, "network", project_id))["port"]
-    if _is_over(allowed, await _count(connection, PORTS, PORTS.c.project_id == project_id), more):
+    if await _is_over_of_network(connection, project_id, "port", more):
         raise Fault(403, "Maximum number of ports exceeded")
+
+
+async def _is_over_of_network(connection: AsyncConnection, project_id: str, resource: str, more: int) -> bool:
+    """Limit and count in one question: every new server asks it of its ports."""
+    default, table = DEFAULTS["network"].get(resource, 0), NETWORK_TABLES.get(resource)
+    if table is None:
+        return _is_over(default, 0, more)
+    used = select(func.count()).select_from(table).where(table.c.project_id == project_id)
+    changed = select(PROJECT_QUOTAS.c.limit).where(
+        PROJECT_QUOTAS.c.project_id == project_id,
+        PROJECT_QUOTAS.c.service == "network",
+        PROJECT_QUOTAS.c.resource == resource,
+    )
+    query = select(used.scalar_subquery(), func.coalesce(changed.scalar_subquery(), default))
+    count, allowed = (await connection.execute(query)).one()
+    return _is_over(allowed, count, more)
 
 
 async def check_volumes(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.errors import NotFound
@@ -175,15 +175,14 @@ async def change(connection: AsyncConnection, server_id: str, now: float, **chan
     )
 
 
-async def placed(connection: AsyncConnection) -> dict[str, frozenset[str]]:
-    """Host -> ids of the servers that are on it."""
-    query = select(SERVERS.c.id, SERVERS.c.host).where(
-        SERVERS.c.vm_state != VmState.DELETED.value, SERVERS.c.host.is_not(None)
+async def placed(connection: AsyncConnection) -> dict[str, int]:
+    """Host -> how many servers are on it."""
+    query = (
+        select(SERVERS.c.host, func.count())
+        .where(SERVERS.c.vm_state != VmState.DELETED.value, SERVERS.c.host.is_not(None))
+        .group_by(SERVERS.c.host)
     )
-    found: dict[str, set[str]] = {}
-    for server_id, host in await connection.execute(query):
-        found.setdefault(host, set()).add(server_id)
-    return {host: frozenset(ids) for host, ids in found.items()}
+    return {row[0]: row[1] for row in await connection.execute(query)}
 
 
 async def group_hosts(connection: AsyncConnection, group_id: str) -> dict[str, int]:

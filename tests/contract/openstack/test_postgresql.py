@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.schema import Table
 
+from spawner.api import quotas
 from spawner.api.cloud import Cloud
 from spawner.compute.fake_node import FakeNode
 from spawner.conductor import Caller
@@ -72,6 +73,9 @@ async def _is_served(cloud: Cloud) -> None:
     await cloud.conductor.settled()
     async with cloud.store.read() as connection:
         found = await servers.get(connection, SERVER)
+        used = await quotas.used_of_compute(connection, project)
+        await quotas.check_ports_of_server(connection, project, 1)
     assert (found.vm_state, found.fault) == (VmState.ACTIVE, None)
+    assert used == {"instances": 1, "cores": 1, "ram": 64, "server_groups": 0}
     await cloud.conductor.delete(SERVER, Caller(project, "user-1", "req-2"))
     await cloud.conductor.settled()

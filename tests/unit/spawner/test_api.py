@@ -24,6 +24,7 @@ from spawner.api.quotas import DEFAULTS
 from spawner.compute.fake_node import FakeNode
 from spawner.empty_disk import empty_qcow2
 from spawner.service import open_cloud
+from spawner.store import events
 from spawner.store.tables import APPLICATION_CREDENTIALS, ROLES
 
 
@@ -145,6 +146,22 @@ async def _server(api: Api, image: str, **fields: object) -> str:
 
 
 # --- who may do what ------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_is_not_accepted_leaves_no_port(
+    member: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A spawner that is killed then has stored either all of a request or nothing."""
+    image = await _image(member)
+    monkeypatch.setattr(events, "record", _killed)
+    form = {"name": "web", "imageRef": image, "flavorRef": "1", "networks": "auto"}
+    status, _document = await member.call("POST", "/compute/v2.1/servers", {"server": form}, "2.96")
+    assert status == 500
+    assert (await member.call("GET", "/network/v2.0/ports"))[1] == {"ports": []}
+
+
+async def _killed(*_arguments: object) -> None:
+    raise OSError("the spawner was killed")
 
 
 @pytest.mark.parametrize("path", ["/compute/v2.1/servers", "/image/v2/images", "/network/v2.0/networks"])

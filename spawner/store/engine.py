@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from spawner.errors import StoreTooNew, StoreUnusable
+from spawner.store import sqlite
 from spawner.store.tables import METADATA
 
 SCHEMA_VERSION = 4
@@ -111,9 +112,11 @@ async def open_store(url: str, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Store:
         except OSError as error:
             raise StoreUnusable(url, error.strerror or str(error)) from error
         url = f"sqlite+aiosqlite:///{Path(url).absolute()}"
-    engine = create_async_engine(url)
-    if engine.dialect.name == "sqlite":
+    if url.startswith("sqlite"):
+        engine = create_async_engine(url, module=sqlite.Driver())
         event.listen(engine.sync_engine, "connect", _pragmas(busy_timeout_ms))
+    else:
+        engine = create_async_engine(url)
     store = Store(engine)
     try:
         await _bring_up_to_date(store)

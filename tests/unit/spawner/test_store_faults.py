@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from spawner.errors import StoreUnusable
 from spawner.store.engine import open_store
+from spawner.store.tables import PROVIDERS
 
 HEADER = b"SQLite format 3\0"
 
@@ -51,6 +54,44 @@ async def test_sp_18_a_store_that_another_holds_is_waited_for_and_then_refused(t
         other.execute("ROLLBACK")
         await (await waiting).close()
     other.close()
+
+
+async def test_sp_18_a_write_that_is_given_up_while_it_waits_holds_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "spawner.db"
+    store = await open_store(str(path))
+
+    async def write() -> None:
+        async with store.write():
+            raise AssertionError("another holds the lock")
+
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(write())
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        other.execute("ROLLBACK")
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        other.execute("PRAGMA busy_timeout=1000")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    other.close()
+    await store.close()
+
+
+async def test_a_statement_that_fails_says_why_in_the_drivers_own_errors(tmp_path: Path) -> None:
+    store = await open_store(str(tmp_path / "spawner.db"))
+    row = {"id": "1", "name": "one", "generation": 0}
+    async with store.write() as connection:
+        await connection.execute(insert(PROVIDERS), row)
+        with pytest.raises(IntegrityError, match="UNIQUE constraint failed: resource_providers"):
+            await connection.execute(insert(PROVIDERS), [row])
+    async with store.read() as connection:
+        assert [dict(each) for each in (await connection.execute(select(PROVIDERS))).mappings()] == [row]
+        with pytest.raises(OperationalError, match="no such table"):
+            await connection.exec_driver_sql("SELECT 1 FROM nowhere")
+    await store.close()
 
 
 @pytest.mark.parametrize("make", ["directory", "link"])

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from metadata_server.access import AccessRecord
@@ -35,6 +35,10 @@ LOG = logging.getLogger(__name__)
 MAX_ATTEMPTS = 3
 BUILDS_AT_ONCE = 10
 """Guests that one host starts at a time; the others wait their turn. Nova's `max_concurrent_builds`."""
+_BEGIN_ACTION = insert(ACTION_ROWS)
+_END_ACTIONS = update(ACTION_ROWS).where(
+    ACTION_ROWS.c.server_id == bindparam("of_server"), ACTION_ROWS.c.finished_at.is_(None)
+)
 Plugging = Callable[[ComputeNode, Server], Awaitable[None]]
 
 
@@ -586,30 +590,23 @@ class Conductor:
         async with self._store.write() as connection:
             server = await servers.get(connection, server_id)
             await servers.change(connection, server_id, now, task_state=None, **changes)
-            await connection.execute(
-                update(ACTION_ROWS)
-                .where(ACTION_ROWS.c.server_id == server_id, ACTION_ROWS.c.finished_at.is_(None))
-                .values(
-                    finished_at=now,
-                    result="Error" if failed else "Success",
-                    message=failed,
-                    host=server.host,
-                )
-            )
+            outcome = {"finished_at": now, "result": "Error" if failed else "Success", "message": failed}
+            await connection.execute(_END_ACTIONS, {"of_server": server_id, "host": server.host, **outcome})
             await self._tell(connection, server, event, {"fault": failed} if failed else {})
 
     async def _begin_action(
         self, connection: AsyncConnection, server_id: str, action: str, caller: Caller
     ) -> None:
         await connection.execute(
-            insert(ACTION_ROWS).values(
-                request_id=caller.request_id,
-                server_id=server_id,
-                action=action,
-                project_id=caller.project_id,
-                user_id=caller.user_id,
-                started_at=self._clock(),
-            )
+            _BEGIN_ACTION,
+            {
+                "request_id": caller.request_id,
+                "server_id": server_id,
+                "action": action,
+                "project_id": caller.project_id,
+                "user_id": caller.user_id,
+                "started_at": self._clock(),
+            },
         )
 
     async def _tell(

@@ -13,6 +13,8 @@ from spawner.store import servers
 from spawner.store.servers import Server
 from spawner.store.tables import HOSTS, SERVER_GROUPS
 
+_HOSTS = select(HOSTS)
+
 
 async def request_of(
     connection: AsyncConnection, server: Server, failed: frozenset[str]
@@ -48,7 +50,7 @@ async def hosts(
 ) -> list[scheduler.Host]:
     """Every host as the scheduler sees it; one whose compute service is not `present` counts as disabled."""
     placed = await servers.placed(connection)
-    rows = {row.name: row for row in await connection.execute(select(HOSTS))}
+    rows = {row.name: row for row in await connection.execute(_HOSTS)}
     return [
         scheduler.Host(
             provider.name,

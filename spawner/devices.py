@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import bindparam, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import networks, pci
@@ -27,6 +27,16 @@ OWNER = "compute:nova"
 ROOT_NAME = "/dev/vda"
 """The name of the disk that a server boots from; a volume has it where the server has no disk of its own."""
 DISK_LETTERS = "bcdefghijklmnopqrstuvwxyz"
+_SLOTS = select(DEVICE_SLOTS).where(DEVICE_SLOTS.c.server_id == bindparam("server_id"))
+_PLUG = insert(DEVICE_SLOTS)
+_WITHOUT_SLOT = (
+    select(PORTS.c.id)
+    .where(PORTS.c.device_id == bindparam("server_id"))
+    .where(
+        ~exists().where(DEVICE_SLOTS.c.server_id == PORTS.c.device_id, DEVICE_SLOTS.c.owner_id == PORTS.c.id)
+    )
+    .order_by(PORTS.c.created_at, PORTS.c.id)
+)
 
 
 @dataclass(frozen=True)
@@ -132,20 +142,14 @@ async def plug_port(
         return int(places[port_id].slot)
     taken = {place.slot for place in places.values()}
     slot = FIRST_NIC_SLOT if FIRST_NIC_SLOT not in taken else free_slot(taken)
-    await connection.execute(
-        insert(DEVICE_SLOTS).values(
-            server_id=server_id, owner_id=port_id, slot=slot, tag=tag, was_there_before=was_there_before
-        )
-    )
+    row = {"server_id": server_id, "owner_id": port_id, "slot": slot, "tag": tag}
+    await connection.execute(_PLUG, {**row, "was_there_before": was_there_before})
     return slot
 
 
 async def plug_ports(connection: AsyncConnection, server_id: str) -> None:
     """Give every port of a server that has no slot yet one, in the order in which they were made."""
-    has_one = exists().where(DEVICE_SLOTS.c.server_id == server_id, DEVICE_SLOTS.c.owner_id == PORTS.c.id)
-    query = select(PORTS.c.id).where(PORTS.c.device_id == server_id, ~has_one)
-    query = query.order_by(PORTS.c.created_at, PORTS.c.id)
-    for port_id in (await connection.execute(query)).scalars().all():
+    for port_id in (await connection.execute(_WITHOUT_SLOT, {"server_id": server_id})).scalars().all():
         await plug_port(connection, server_id, port_id)
 
 
@@ -201,7 +205,7 @@ def _tags(tag: str) -> dict[str, list[str]]:
 
 
 async def _places(connection: AsyncConnection, server_id: str) -> dict[str, Any]:
-    rows = await connection.execute(select(DEVICE_SLOTS).where(DEVICE_SLOTS.c.server_id == server_id))
+    rows = await connection.execute(_SLOTS, {"server_id": server_id})
     return {row.owner_id: row for row in rows}
 
 

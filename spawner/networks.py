@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.errors import Conflict, InvalidSpec, NotFound
@@ -24,6 +24,14 @@ MAC_PREFIX = "fa:16:3e"
 IPV6_MODES = ("slaac", "dhcpv6-stateful", "dhcpv6-stateless")
 # How far down a pool a free address is looked for: beyond it the pool counts as exhausted.
 SEARCH_LIMIT = 65_536
+_SUBNETS = (
+    select(SUBNETS)
+    .where(SUBNETS.c.network_id == bindparam("network_id"))
+    .order_by(SUBNETS.c.created_at, SUBNETS.c.id)
+)
+_TAKEN = select(ADDRESSES.c.ip_address).where(ADDRESSES.c.subnet_id == bindparam("subnet_id"))
+_ADD_PORT = insert(PORTS)
+_TAKE = insert(ADDRESSES)
 
 
 @dataclass(frozen=True)
@@ -124,9 +132,7 @@ async def choose_addresses(
 
     Raises Conflict when an address is taken or a pool is exhausted, NotFound, InvalidSpec.
     """
-    rows = await connection.execute(
-        select(SUBNETS).where(SUBNETS.c.network_id == network_id).order_by(SUBNETS.c.created_at, SUBNETS.c.id)
-    )
+    rows = await connection.execute(_SUBNETS, {"network_id": network_id})
     subnets = {row.id: row for row in rows}
     if not wanted:
         families: dict[int, Any] = {}
@@ -177,8 +183,7 @@ def _wanted_address(wanted: Mapping[str, str], subnet: Any) -> str:
 
 async def _taken(connection: AsyncConnection, subnet_id: str) -> set[str]:
     """The addresses of a subnet that ports have, each in its one spelling."""
-    query = select(ADDRESSES.c.ip_address).where(ADDRESSES.c.subnet_id == subnet_id)
-    return set((await connection.execute(query)).scalars())
+    return set((await connection.execute(_TAKEN, {"subnet_id": subnet_id})).scalars())
 
 
 def _free_address(subnet: Any, taken: Collection[str]) -> str:
@@ -213,19 +218,10 @@ async def add_port(
     """Make a port with its addresses, on a network that is there. Raises what `choose_addresses` does."""
     given = await choose_addresses(connection, network_id, fixed_ips)
     document = [{"subnet_id": each.subnet_id, "ip_address": each.ip_address} for each in given]
-    await connection.execute(
-        insert(PORTS).values(
-            id=port_id,
-            network_id=network_id,
-            project_id=project_id,
-            mac_address=mac,
-            fixed_ips=document,
-            created_at=now,
-            **fields,
-        )
-    )
+    row = {"id": port_id, "network_id": network_id, "project_id": project_id, "mac_address": mac}
+    await connection.execute(_ADD_PORT, {**row, "fixed_ips": document, "created_at": now, **fields})
     if document:
-        await connection.execute(insert(ADDRESSES), [{**each, "port_id": port_id} for each in document])
+        await connection.execute(_TAKE, [{**each, "port_id": port_id} for each in document])
     return given
 
 

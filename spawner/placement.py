@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select, update
+from sqlalchemy import Select, bindparam, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.errors import GenerationConflict, NotEnough, NotFound
@@ -115,8 +115,9 @@ async def providers(connection: AsyncConnection) -> tuple[Provider, ...]:
         if row.used is not None:
             used[row.provider_id][row.resource_class] = int(row.used)
     traits: dict[str, set[str]] = {each: set() for each in found}
-    for row in await connection.execute(select(TRAITS).where(TRAITS.c.provider_id.in_(found))):
-        traits[row.provider_id].add(row.trait)
+    for row in await connection.execute(_ALL_TRAITS):
+        if row.provider_id in traits:
+            traits[row.provider_id].add(row.trait)
     return tuple(
         Provider(each, row.name, row.generation, inventories[each], used[each], frozenset(traits[each]))
         for each, row in found.items()
@@ -140,6 +141,12 @@ def _with_inventories() -> Select[Any]:
 
 
 _WITH_INVENTORIES = _with_inventories()
+_ALL_TRAITS = select(TRAITS)
+_OF_CONSUMER = select(ALLOCATIONS).where(ALLOCATIONS.c.consumer_id == bindparam("consumer_id"))
+_ALLOCATE = insert(ALLOCATIONS)
+_STEP = update(PROVIDERS).where(
+    PROVIDERS.c.id == bindparam("provider_id"), PROVIDERS.c.generation == bindparam("seen")
+)
 
 
 async def claim(
@@ -169,7 +176,7 @@ async def claim(
         if amount
     ]
     if rows:
-        await connection.execute(insert(ALLOCATIONS), rows)
+        await connection.execute(_ALLOCATE, rows)
 
 
 async def release(connection: AsyncConnection, consumer_id: str) -> None:
@@ -187,8 +194,7 @@ async def release(connection: AsyncConnection, consumer_id: str) -> None:
 async def allocations_of(connection: AsyncConnection, consumer_id: str) -> dict[str, dict[str, int]]:
     """Provider id -> resource class -> amount that a consumer has."""
     found: dict[str, dict[str, int]] = {}
-    query = select(ALLOCATIONS).where(ALLOCATIONS.c.consumer_id == consumer_id)
-    for row in await connection.execute(query):
+    for row in await connection.execute(_OF_CONSUMER, {"consumer_id": consumer_id}):
         found.setdefault(row.provider_id, {})[row.resource_class] = row.used
     return found
 
@@ -201,9 +207,7 @@ async def consumers(connection: AsyncConnection) -> frozenset[str]:
 async def _next_generation(connection: AsyncConnection, provider_id: str, seen: int) -> None:
     """Step the generation if it is still the one that was seen: the compare and the set are one statement."""
     changed = await connection.execute(
-        update(PROVIDERS)
-        .where(PROVIDERS.c.id == provider_id, PROVIDERS.c.generation == seen)
-        .values(generation=seen + 1)
+        _STEP, {"provider_id": provider_id, "seen": seen, "generation": seen + 1}
     )
     if changed.rowcount == 1:
         return

@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.identity import TOKEN_LIFE_S, Identity, NotAuthenticated, Tokens
 from spawner.store.engine import Store
 from spawner.store.tables import REVOCATIONS
+
+_REVOKED = (
+    select(REVOCATIONS.c.key)
+    .where(REVOCATIONS.c.key.in_(bindparam("keys", expanding=True)))
+    .where(REVOCATIONS.c.issued_until >= bindparam("issued_at"))
+    .limit(1)
+)
 
 
 def of_token(token: str) -> str:
@@ -63,10 +70,8 @@ async def is_revoked(connection: AsyncConnection, token: str, identity: Identity
     ]
     if identity.credential_id:
         keys.append(of_credential(identity.credential_id))
-    query = select(REVOCATIONS.c.key).where(
-        REVOCATIONS.c.key.in_(keys), REVOCATIONS.c.issued_until >= identity.issued_at
-    )
-    return (await connection.execute(query.limit(1))).first() is not None
+    since = {"keys": keys, "issued_at": identity.issued_at}
+    return (await connection.execute(_REVOKED, since)).first() is not None
 
 
 async def believed(store: Store, tokens: Tokens, token: str) -> Identity:

@@ -11,7 +11,7 @@ import re
 from typing import Annotated, Any, Literal
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import image_fit, image_properties
@@ -38,6 +38,8 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=100)]
 # How many items: a quota says.
 Metadata = dict[Name, Short]
+_FLAVOR = select(FLAVORS).where(FLAVORS.c.id == bindparam("id"))
+_IMAGE = select(IMAGES).where(IMAGES.c.id == bindparam("id"))
 FILE_QUOTAS = quotas.DEFAULTS["compute"]
 
 
@@ -237,7 +239,7 @@ def image_of(wish: NewServer) -> str | None:
 async def flavor_of(connection: AsyncConnection, flavor_ref: str, identity: Identity) -> Flavor:
     """The flavor by id or link, as far as somebody may use it. Raises Fault 400."""
     flavor_id = flavor_ref.rstrip("/").rpartition("/")[2]
-    row = (await connection.execute(select(FLAVORS).where(FLAVORS.c.id == flavor_id))).first()
+    row = (await connection.execute(_FLAVOR, {"id": flavor_id})).first()
     if row is None or not await may_use(connection, row, identity):
         raise Fault(400, f"Flavor {flavor_id[:64]} could not be found.")
     return Flavor(
@@ -280,7 +282,7 @@ async def check_image(
     """Raise Fault 400 unless the image is there, active, and fits the flavor."""
     if image_id is None:
         raise Fault(400, "Invalid imageRef provided.")
-    row = (await connection.execute(select(IMAGES).where(IMAGES.c.id == image_id))).first()
+    row = (await connection.execute(_IMAGE, {"id": image_id})).first()
     if row is None or not await may_use_image(connection, row, project_id):
         raise Fault(400, f"Image {image_id[:64]} could not be found.")
     if row.status != "active":
@@ -301,7 +303,7 @@ def needs_of(image: Any) -> image_fit.ImageNeeds:
 async def check_resize(connection: AsyncConnection, server: Server, flavor: Flavor) -> None:
     """Raise Fault 400 unless the server's disk and its image, where that is still there, fit the flavor."""
     wrong = image_fit.why_not_resize(server.flavor, flavor)
-    row = (await connection.execute(select(IMAGES).where(IMAGES.c.id == server.image_id))).first()
+    row = (await connection.execute(_IMAGE, {"id": server.image_id})).first()
     if not wrong and row is not None:
         wrong = image_fit.why_too_small(flavor, needs_of(row))
     if wrong:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, delete, func, insert, select
+from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.api.faults import Fault
@@ -78,15 +78,17 @@ NETWORK_TABLES: dict[str, Table] = {
 }
 
 
+_LIMITS = select(PROJECT_QUOTAS).where(
+    PROJECT_QUOTAS.c.project_id == bindparam("project_id"), PROJECT_QUOTAS.c.service == bindparam("service")
+)
+
 # --- limits ---------------------------------------------------------------------------------------------
 
 
 async def limits(connection: AsyncConnection, service: str, project_id: str) -> dict[str, int]:
     """Resource -> limit; -1 for none."""
-    query = select(PROJECT_QUOTAS).where(
-        PROJECT_QUOTAS.c.project_id == project_id, PROJECT_QUOTAS.c.service == service
-    )
-    changed = {row.resource: row.limit for row in await connection.execute(query)}
+    rows = await connection.execute(_LIMITS, {"project_id": project_id, "service": service})
+    changed = {row.resource: row.limit for row in rows}
     return {name: changed.get(name, default) for name, default in DEFAULTS[service].items()}
 
 
@@ -150,19 +152,25 @@ async def _count(connection: AsyncConnection, table: Table, *conditions: Any) ->
 
 async def used_of_compute(connection: AsyncConnection, project_id: str) -> dict[str, int]:
     """What a project has of Nova's resources."""
-    groups = select(func.count()).select_from(SERVER_GROUPS).where(SERVER_GROUPS.c.project_id == project_id)
-    query = select(
-        func.count().label("instances"),
-        _sum_of_flavors("vcpus").label("cores"),
-        _sum_of_flavors("ram_mib").label("ram"),
-        groups.scalar_subquery().label("server_groups"),
-    ).where(SERVERS.c.project_id == project_id, SERVERS.c.vm_state != VmState.DELETED.value)
-    return dict((await connection.execute(query)).one()._mapping)
+    return dict((await connection.execute(_USED_OF_COMPUTE, {"project_id": project_id})).one()._mapping)
 
 
 def _sum_of_flavors(name: str) -> ColumnElement[int]:
     """A field of the flavors that servers have, added up by the store: it need not hand over each server."""
     return func.coalesce(func.sum(SERVERS.c.flavor[name].as_integer()), 0)
+
+
+def _count_of(table: Table) -> Select[Any]:
+    """How many rows of a table are a project's."""
+    return select(func.count()).select_from(table).where(table.c.project_id == bindparam("project_id"))
+
+
+_USED_OF_COMPUTE = select(
+    func.count().label("instances"),
+    _sum_of_flavors("vcpus").label("cores"),
+    _sum_of_flavors("ram_mib").label("ram"),
+    _count_of(SERVER_GROUPS).scalar_subquery().label("server_groups"),
+).where(SERVERS.c.project_id == bindparam("project_id"), SERVERS.c.vm_state != VmState.DELETED.value)
 
 
 async def used_of_network(connection: AsyncConnection, project_id: str) -> dict[str, int]:
@@ -266,18 +274,24 @@ async def check_ports_of_server(connection: AsyncConnection, project_id: str, mo
 
 async def _is_over_of_network(connection: AsyncConnection, project_id: str, resource: str, more: int) -> bool:
     """Limit and count in one question: every new server asks it of its ports."""
-    default, table = DEFAULTS["network"].get(resource, 0), NETWORK_TABLES.get(resource)
-    if table is None:
+    default, query = DEFAULTS["network"].get(resource, 0), _USED_AND_LIMIT.get(resource)
+    if query is None:
         return _is_over(default, 0, more)
-    used = select(func.count()).select_from(table).where(table.c.project_id == project_id)
-    changed = select(PROJECT_QUOTAS.c.limit).where(
-        PROJECT_QUOTAS.c.project_id == project_id,
+    used, limit = (await connection.execute(query, {"project_id": project_id})).one()
+    return _is_over(default if limit is None else limit, used, more)
+
+
+def _used_and_limit(resource: str, table: Table) -> Select[Any]:
+    """How much a project has of a resource of Neutron, and what an admin has set for it."""
+    limit = select(PROJECT_QUOTAS.c.limit).where(
+        PROJECT_QUOTAS.c.project_id == bindparam("project_id"),
         PROJECT_QUOTAS.c.service == "network",
         PROJECT_QUOTAS.c.resource == resource,
     )
-    query = select(used.scalar_subquery(), func.coalesce(changed.scalar_subquery(), default))
-    count, allowed = (await connection.execute(query)).one()
-    return _is_over(allowed, count, more)
+    return select(_count_of(table).scalar_subquery(), limit.scalar_subquery())
+
+
+_USED_AND_LIMIT = {name: _used_and_limit(name, table) for name, table in NETWORK_TABLES.items()}
 
 
 async def check_volumes(

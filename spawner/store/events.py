@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner.store.tables import EVENTS
 
+_RECORD = insert(EVENTS)
+
 
 @dataclass(frozen=True)
 class Event:
@@ -33,11 +35,8 @@ async def record(
     payload: Mapping[str, Any],
 ) -> None:
     """Store an event in the transaction of the change that it tells of."""
-    await connection.execute(
-        insert(EVENTS).values(
-            time=now, type=kind, server_id=server_id, project_id=project_id, payload=dict(payload)
-        )
-    )
+    row = {"time": now, "type": kind, "server_id": server_id, "project_id": project_id}
+    await connection.execute(_RECORD, {**row, "payload": dict(payload)})
 
 
 async def after(

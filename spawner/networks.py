@@ -238,8 +238,16 @@ async def remove_port(connection: AsyncConnection, port_id: str) -> None:
 
 async def ports_of_device(connection: AsyncConnection, device_id: str) -> tuple[Any, ...]:
     """The ports of a server, in the order in which they were made."""
-    query = select(PORTS).where(PORTS.c.device_id == device_id).order_by(PORTS.c.created_at, PORTS.c.id)
-    return tuple((await connection.execute(query)).all())
+    return tuple((await ports_of_devices(connection, [device_id])).get(device_id, ()))
+
+
+async def ports_of_devices(connection: AsyncConnection, device_ids: Sequence[str]) -> dict[str, list[Any]]:
+    """Server -> its ports, in the order in which they were made; none for one that has none."""
+    query = select(PORTS).where(PORTS.c.device_id.in_(device_ids)).order_by(PORTS.c.created_at, PORTS.c.id)
+    found: dict[str, list[Any]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.device_id, []).append(row)
+    return found
 
 
 async def addresses_of_devices(connection: AsyncConnection) -> dict[str, list[str]]:

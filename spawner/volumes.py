@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -377,14 +377,17 @@ async def attachment(connection: AsyncConnection, volume_id: str) -> Any:
     return (await connection.execute(query)).first()
 
 
-async def of_server(connection: AsyncConnection, server_id: str) -> tuple[Any, ...]:
-    """The attachments of a server, in the order in which they came."""
+async def of_servers(connection: AsyncConnection, server_ids: Sequence[str]) -> dict[str, list[Any]]:
+    """Server -> its attachments, in the order in which they came; none for one that has none."""
     query = (
         select(VOLUME_ATTACHMENTS)
-        .where(VOLUME_ATTACHMENTS.c.server_id == server_id)
+        .where(VOLUME_ATTACHMENTS.c.server_id.in_(server_ids))
         .order_by(VOLUME_ATTACHMENTS.c.created_at, VOLUME_ATTACHMENTS.c.id)
     )
-    return tuple((await connection.execute(query)).all())
+    found: dict[str, list[Any]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.server_id, []).append(row)
+    return found
 
 
 async def _change(connection: AsyncConnection, volume_id: str, now: float, **changes: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -152,7 +152,7 @@ class Servers:
     async def list_detail(self, request: web.Request) -> web.Response:
         found, more = await self._listed(request)
         async with self._cloud.store.read() as connection:
-            rows = [await self._detail(connection, request, server) for server in found]
+            rows = await self._details(connection, request, found)
         return answer({"servers": rows, **self._next(more, "/detail")})
 
     def _next(self, more: str, path: str) -> dict[str, Any]:
@@ -162,25 +162,35 @@ class Servers:
     async def show(self, request: web.Request) -> web.Response:
         server = await addressed(request, self._cloud)
         async with self._cloud.store.read() as connection:
-            return answer({"server": await self._detail(connection, request, server)})
+            return answer({"server": (await self._details(connection, request, [server]))[0]})
 
-    async def _detail(
-        self, connection: AsyncConnection, request: web.Request, server: Server
-    ) -> dict[str, Any]:
-        ports = await networks.ports_of_device(connection, server.id)
-        names = {row.id: row.name for row in await connection.execute(select(NETWORKS.c.id, NETWORKS.c.name))}
-        text = select(SERVER_DESCRIPTIONS.c.text).where(SERVER_DESCRIPTIONS.c.server_id == server.id)
-        return views.detail(
-            server,
-            self._cloud,
-            request[MICROVERSION],
-            ports=ports,
-            volumes=await volumes.of_server(connection, server.id),
-            network_names=names,
-            floating=await floating_ips.in_front_of(connection, ports),
-            description=(await connection.execute(text)).scalar(),
-            is_admin=request[IDENTITY].is_admin,
+    async def _details(
+        self, connection: AsyncConnection, request: web.Request, found: Sequence[Server]
+    ) -> list[dict[str, Any]]:
+        """Servers in full, in their order; what belongs to them is read for all of them at once."""
+        ids = [server.id for server in found]
+        ports = await networks.ports_of_devices(connection, ids)
+        attached = await volumes.of_servers(connection, ids)
+        floating = await floating_ips.in_front_of(
+            connection, [port for each in ports.values() for port in each]
         )
+        names = {row.id: row.name for row in await connection.execute(select(NETWORKS.c.id, NETWORKS.c.name))}
+        texts = select(SERVER_DESCRIPTIONS).where(SERVER_DESCRIPTIONS.c.server_id.in_(ids))
+        descriptions = {row.server_id: row.text for row in await connection.execute(texts)}
+        return [
+            views.detail(
+                server,
+                self._cloud,
+                request[MICROVERSION],
+                ports=ports.get(server.id, ()),
+                volumes=attached.get(server.id, ()),
+                network_names=names,
+                floating=floating,
+                description=descriptions.get(server.id),
+                is_admin=request[IDENTITY].is_admin,
+            )
+            for server in found
+        ]
 
     # --- creating ---------------------------------------------------------------------------------------
 
@@ -386,7 +396,7 @@ class Servers:
     async def ips(self, request: web.Request) -> web.Response:
         server = await addressed(request, self._cloud)
         async with self._cloud.store.read() as connection:
-            document = await self._detail(connection, request, server)
+            (document,) = await self._details(connection, request, [server])
         return answer({"addresses": document["addresses"]})
 
     async def metadata(self, request: web.Request) -> web.Response:

@@ -96,5 +96,7 @@ def _write(value: object, margin: str, indent: str, add: Callable[[str], None]) 
         add(margin + "]")
     elif isinstance(value, str):
         add(encode_basestring_ascii(value))
+    elif value is None:
+        add("null")
     else:
         add(write_json(value))

@@ -1,5 +1,6 @@
 """Debian roots for the module tests: made once under .cache with mmdebstrap, then used through an overlay."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -31,6 +32,15 @@ def debian_root(suite: str, packages: str) -> Path:
     if shutil.which("mmdebstrap") is None:
         pytest.skip("mmdebstrap is not installed")
     root.mkdir(parents=True, exist_ok=True)
+    # pytest-xdist: one worker makes the root, the others wait until it is whole.
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "made").exists():
+            _make_root(suite, packages, root)
+    return root / "tree"
+
+
+def _make_root(suite: str, packages: str, root: Path) -> None:
     shutil.rmtree(root / "tree", ignore_errors=True)
     made = subprocess.run(
         [
@@ -53,7 +63,6 @@ def debian_root(suite: str, packages: str) -> Path:
     if made.returncode != 0:
         pytest.skip(f"a root of Debian {suite} cannot be made here: {made.stderr.strip()[-300:]}")
     (root / "made").touch()
-    return root / "tree"
 
 
 def hash_of(text: str) -> int:

@@ -10,6 +10,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 IMPORT_ALL = """
@@ -38,6 +39,25 @@ print(json.dumps(names))
 """
 NEVER = ("dataclasses", "typing", "inspect", "subprocess", "urllib", "http", "email", "tempfile", "random",
          "ssl", "asyncio", "logging", "jinja2", "json", "socket")  # fmt: skip
+# What importing all of the agent does besides reading Python's own files.
+LOOKS = """
+import glob, importlib, os, sys
+sys.path[:0] = sys.argv[1:]
+places = tuple(os.path.realpath(place) for place in sys.path)
+seen = []
+def hook(event, arguments):
+    if event == "open":
+        path = arguments[0]
+        if not isinstance(path, str) or not os.path.realpath(path).startswith(places):
+            seen.append((event, str(path)))
+    elif event.startswith(("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.system")):
+        seen.append((event, str(arguments)))
+sys.addaudithook(hook)
+for package in ("boot_stages", "guest_agent"):
+    for path in glob.glob(f"{sys.argv[1]}/{package}/**/[!_]*.py", recursive=True):
+        importlib.import_module(os.path.relpath(path[:-3], sys.argv[1]).replace("/", "."))
+print(seen, sorted({"random", "secrets", "jinja2"} & set(sys.modules)))
+"""
 BOMB = """
 import resource, sys, gzip
 from guest_agent.parts import expand
@@ -66,6 +86,13 @@ def test_reading_a_cloud_config_imports_few_modules() -> None:
     heavy = [name for name in names if name.split(".")[0] in NEVER]
     assert heavy == []
     assert len(names) <= 90, names
+
+
+def test_importing_the_agent_looks_at_nothing_and_draws_nothing() -> None:
+    """It may be done before a guest is saved, to go on as many (docs/decisions/0114)."""
+    argv = [sys.executable, "-ISB", "-c", LOOKS, str(ROOT), str(Path(yaml.__file__).parents[1])]
+    answer = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    assert answer.stdout.strip() == "[] []"
 
 
 @pytest.mark.slow

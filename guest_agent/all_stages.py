@@ -84,6 +84,13 @@ def answer(connection: socket, name: str, errors: int) -> None:
     message = FAILED if errors else DONE.format(name=name)
     try:
         connection.sendall(f"echo '{message}'; exit {min(errors, 255)};\n".encode())
+        # The line end after the unit's word. Left unread it makes the kernel report an error at the close,
+        # for which netcat drops the answer, unless it has read that before.
+        connection.setblocking(False)
+        while connection.recv(64):
+            pass
+    except BlockingIOError:
+        pass
     except OSError as error:
         LOG.debug("the unit of stage %s has gone: %s", name, error)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import threading
@@ -103,6 +104,25 @@ def test_other_words_than_start_are_an_error_of_that_stage_alone(root: Root) -> 
     thread.join(20)
     assert status == [1]
     assert "b'stop!'" in root.status()["init-local"]["errors"][0]
+
+
+def test_a_unit_that_is_slow_to_listen_hears_its_answer_without_an_error(root: Root, told: Told) -> None:
+    """netcat sends a line end that nobody needs, and drops an answer that comes with an error."""
+    root.seed()
+    thread, _status = _in_background(root)
+    assert told.ready.wait(20)
+    for name in NAMES[:-1]:
+        _say(root, name)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(root.path / f"run/cloud-init/share/{NAMES[-1]}.sock"))
+        client.sendall(b"start\n")
+        thread.join(20)  # the other end has been closed
+        ready = select.poll()
+        ready.register(client, select.POLLIN)
+        [(_, events)] = ready.poll(0)
+        assert not events & select.POLLERR
+        assert client.recv(4096).endswith(b"exit 0;\n")
+        assert client.recv(4096) == b""
 
 
 def test_the_answer_never_holds_data(root: Root) -> None:

@@ -22,8 +22,10 @@ PACKAGING = next(
     SOURCES / "packaging" / "agent",
 )
 _PACKAGES = ("boot_stages", "guest_agent")
-# The pages about modules are made from these; no guest reads them.
-_HOST_ONLY = frozenset({"boot_stages/reference.py", "boot_stages/reference_examples.py"})
+# What plans a boot without one: a host does so, and the helper guest, which is given them besides.
+PLANNING = ("boot_stages/foresight.py", "boot_stages/offline.py")
+# The pages about modules are made from the first two; no guest reads them.
+_HOST_ONLY = frozenset({"boot_stages/reference.py", "boot_stages/reference_examples.py", *PLANNING})
 _COMMANDS = {
     "usr/bin/cloud-init": PACKAGING / "bin" / "cloud-init",
     "usr/lib/cloud-init/ds-identify": SOURCES / "guest_agent" / "ds-identify",

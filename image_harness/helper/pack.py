@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from image_harness import cpio, store
+from image_harness import agent, cpio, store
 from image_harness.errors import BadImage
+from image_harness.guest_python import DIST_PACKAGES
 from image_harness.tiny.build import FILE_SYSTEMS
 
 HARNESS = Path(__file__).parents[1]
@@ -29,6 +30,9 @@ def initrd(tiny: store.Image, order: Mapping[str, object], payload: Mapping[str,
     if tiny.initrd is None or not drivers.is_file():
         raise BadImage(tiny.directory, f"it has no {FILE_SYSTEMS}")
     entries = [cpio.file(f"helper/image_harness/{name}", (HARNESS / name).read_bytes()) for name in _INSIDE]
+    entries += [
+        cpio.file(f"{DIST_PACKAGES}/{name}", (HARNESS.parent / name).read_bytes()) for name in agent.PLANNING
+    ]
     entries += [
         cpio.file(f"helper/payload/{name}", path.read_bytes(), path.stat().st_mode & 0o777)
         for name, path in sorted(payload.items())

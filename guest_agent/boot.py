@@ -185,7 +185,7 @@ class Boot:
         from boot_stages.registry import unread
         from boot_stages.runner import listed_names
 
-        given = self.cloud_configs if self.cloud_configs is not None else self._stored_cloud_configs()
+        given = self.cloud_configs if self.cloud_configs is not None else self.stored_cloud_configs()
         keys = [str(key) for _name, merged in given for key in merged.value]
         if not keys:
             return ()
@@ -212,7 +212,7 @@ class Boot:
         from guest_agent import config
 
         before = () if self.configuration is None else self.configuration.notes
-        cloud_configs = self.cloud_configs if self.cloud_configs is not None else self._stored_cloud_configs()
+        cloud_configs = self.cloud_configs if self.cloud_configs is not None else self.stored_cloud_configs()
         self.configuration = config.whole(
             self.machine, files=self.files, environment=os.environ, cloud_configs=cloud_configs
         )
@@ -229,7 +229,7 @@ class Boot:
             self._reporting = wanted
             self.reporter.use(listeners.configured(self.machine, self.config))
 
-    def _stored_cloud_configs(self) -> tuple[tuple[str, Merged], ...]:
+    def stored_cloud_configs(self) -> tuple[tuple[str, Merged], ...]:
         """What an earlier process merged from user data and vendor data, highest first."""
         if self.source is None:
             return ()

@@ -48,6 +48,7 @@ def local(boot: Boot) -> list[str]:
         _apply_network(boot, bring_up=False)
         return []
     _become(boot)
+    _recall(boot)
     try:
         _name_early(boot)
         _apply_network(boot, bring_up=False)
@@ -66,7 +67,8 @@ def network(boot: Boot) -> list[str]:
     _bring_up_what_waits(boot)
     _wait_for_network(boot)
     _show_network(boot)
-    if boot.source is None:
+    is_met_here = boot.source is None
+    if is_met_here:
         boot.source = _found_before(boot) or _find(boot, NETWORK.key, trusts_cache=True)
     if boot.source is None:
         LOG.warning("No instance datasource found! Likely bad things to come!")
@@ -76,6 +78,8 @@ def network(boot: Boot) -> list[str]:
         LOG.debug("%s was completed in the local stage", boot.source.text)
         return []
     _become(boot)
+    if is_met_here:
+        _recall(boot)
     try:
         _apply_network(boot, bring_up=not _is_activation_disabled(boot))
     finally:
@@ -234,6 +238,15 @@ def _become(boot: Boot) -> None:
     instance_data.write(boot.machine, instance_data.document(source, boot.config, info))
     if boot.is_new:
         _write_injected(boot, source)
+
+
+def _recall(boot: Boot) -> None:
+    """Have what an instance that was here before said in its user data count before that is read again.
+
+    The host name above all: the source may have another one. Source: guest-agent.md 1.6.
+    """
+    if not boot.is_new and boot.stored_cloud_configs():
+        boot.use_config()
 
 
 def _name_early(boot: Boot) -> None:

@@ -10,7 +10,7 @@ import pytest
 from boot_stages.stages import FINAL
 from guest_agent import all_stages
 from guest_agent.datasources.source_data import SourceData
-from tests.unit.guest_agent.run.roots import MAC, Root
+from tests.unit.guest_agent.run.roots import CONFIG, MAC, Root
 
 USER_DATA = """\
 #cloud-config
@@ -86,6 +86,26 @@ def test_one_process_leaves_the_same_as_four(root: Root, tmp_path: Path) -> None
     ]
     assert differing == []
     assert root.commands() == other.commands()
+
+
+@pytest.mark.parametrize("is_rebooted", [True, False], ids=["second boot", "stages run again"])
+@pytest.mark.parametrize("is_one_process", [True, False], ids=["one process", "four"])
+def test_a_name_from_user_data_stays_when_the_source_has_another(
+    root: Root, is_rebooted: bool, is_one_process: bool
+) -> None:
+    root.put("etc/cloud/cloud.cfg", CONFIG.replace("set_hostname,", "set_hostname, update_hostname,"))
+    root.seed("#cloud-config\nhostname: db1\n")  # the meta-data says web1
+    assert root.all_stages() == [0, 0, 0, 0]
+    before = len(root.commands())
+    if is_rebooted:
+        root.reboot()
+        before = 0
+    if is_one_process:
+        assert all_stages.run(root.boot(), is_by_hand=True) == 0
+    else:
+        assert root.all_stages() == [0, 0, 0, 0]
+    assert root.text("etc/hostname") == "db1\n"
+    assert [argv for argv in root.commands()[before:] if argv[0] == "hostname"] == []
 
 
 def test_ga_s04_a_second_boot_of_the_same_instance_changes_nothing(root: Root) -> None:

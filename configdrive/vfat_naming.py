@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LONGEST = 255
-_UNSAFE = re.compile(r'[\x00-\x1f"*/:<>?\\|]')
+# U+FFFF is what fills up a long name's last entry: a name that holds it is one that readers end earlier.
+_UNSAFE = re.compile(r'[\x00-\x1f"*/:<>?\\|\uffff]')
 _SHORT_UNSAFE = re.compile(r"[^A-Z0-9!#$%&'()@^_`{}~-]")
 
 

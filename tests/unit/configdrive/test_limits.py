@@ -132,7 +132,7 @@ def test_cd_12_paths_that_are_none_are_refused(path: str, filesystem: Format) ->
 def test_cd_12_names_that_cannot_be_encoded_are_refused() -> None:
     with pytest.raises(UnbuildableTree, match="not UTF-8"):
         builder.build({"\udcff": b"x"})
-    for name in ("a:b", "a?", 'a"', "a|b", "a\\b", "dot.", "space "):
+    for name in ("a:b", "a?", 'a"', "a|b", "a\\b", "dot.", "space ", "\uffff"):
         with pytest.raises(UnbuildableTree, match="FAT cannot store"):
             builder.build({name: b"x"}, format=Format.VFAT)
 

@@ -25,9 +25,15 @@ MANY = settings(max_examples=int(os.environ.get("GUESTLING_TREES", "100")), dead
 
 
 def paths(highest: int) -> st.SearchStrategy[str]:
-    """Paths that both formats can hold: FAT forbids some characters and a dot or space at the end."""
+    """Paths that both formats can hold: FAT forbids some characters and a dot or space at the end.
+
+    U+FFFF is its filling.
+    """
     characters = st.characters(
-        codec="utf-8", max_codepoint=highest, exclude_categories=("Cc", "Cs"), exclude_characters='/"*:<>?\\|'
+        codec="utf-8",
+        max_codepoint=highest,
+        exclude_categories=("Cc", "Cs"),
+        exclude_characters='/"*:<>?\\|\uffff',
     )
     names = st.text(characters, min_size=1, max_size=60)
     usable = names.filter(lambda name: name[-1] not in ". " and bool(name.strip(".")))

@@ -268,8 +268,11 @@ class BridgeNetwork:
         return child
 
     def _bridge_lines(self) -> str:
+        # Without an address of its own it takes the least of its ports', another one whenever a port comes or
+        # goes, and guests send to the one they know until they ask again.
+        mac = bytes((2, 0, *self._gateway.packed)).hex(":")
         return (
-            f"link add {BRIDGE} type bridge forward_delay 0\n"
+            f"link add {BRIDGE} address {mac} type bridge forward_delay 0\n"
             f"addr add {self._gateway}/{self._subnet.prefixlen} dev {BRIDGE}\n"
             f"addr add {METADATA_ADDRESS}/32 dev {BRIDGE}\n"
             f"link set {BRIDGE} up\n"

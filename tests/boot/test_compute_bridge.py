@@ -173,6 +173,27 @@ async def test_a_port_that_cannot_be_is_refused() -> None:
                 await network.add_port(mac, IPv4Address(address))
 
 
+async def test_a_gateway_keeps_its_mac_when_ports_come_and_go() -> None:
+    """Guests have it in their tables of neighbours."""
+    async with BridgeNetwork(IPv4Network("10.77.0.0/24")) as network:
+
+        async def mac() -> str:
+            listed = await network._command("ip", "-j", "link", "show", "br0")
+            return str(json.loads(listed)[0]["address"])
+
+        seen = {await mac()}
+        ports = []
+        for number in range(5, 13):
+            place = network.plan_port(f"52:54:00:77:00:{number:02x}", IPv4Address(f"10.77.0.{number}"))
+            await network.open_port(place)
+            ports.append(place)
+            seen.add(await mac())
+        for place in ports:
+            await network.remove_port(place)
+            seen.add(await mac())
+        assert seen == {"02:00:0a:4d:00:01"}
+
+
 async def test_nothing_is_left_of_a_network() -> None:
     network = BridgeNetwork(IPv4Network("10.77.0.0/24"))
     await network.start()

@@ -27,13 +27,13 @@ MANY = settings(max_examples=int(os.environ.get("GUESTLING_TREES", "100")), dead
 def paths(highest: int) -> st.SearchStrategy[str]:
     """Paths that both formats can hold: FAT forbids some characters and a dot or space at the end.
 
-    U+FFFF is its filling.
+    U+FFFF is its filling. 7z takes U+EF80 to U+EFFF for bytes that are no UTF-8.
     """
     characters = st.characters(
         codec="utf-8",
         max_codepoint=highest,
         exclude_categories=("Cc", "Cs"),
-        exclude_characters='/"*:<>?\\|\uffff',
+        exclude_characters='/"*:<>?\\|\uffff' + "".join(map(chr, range(0xEF80, 0xF000))),
     )
     names = st.text(characters, min_size=1, max_size=60)
     usable = names.filter(lambda name: name[-1] not in ". " and bool(name.strip(".")))

@@ -30,8 +30,8 @@ from spawner.compute.qemu import process_marks
 from spawner.compute.qemu.confinement import (
     ENVIRONMENT,
     Confinement,
+    detached_argv,
     launcher_argv,
-    launcher_options,
     python_running,
 )
 from spawner.compute.qemu.run_directory import RunDirectory
@@ -86,8 +86,8 @@ class BridgeNetwork:
         outlives: bool = False,
         run: Path | None = None,
     ) -> None:
-        self._subnet = subnet
-        self._gateway = gateway or subnet.network_address + 1
+        self.subnet = subnet
+        self.gateway = gateway or subnet.network_address + 1
         self._outlives = outlives
         self._user = unprivileged()
         self._run = RunDirectory.create() if run is None else RunDirectory.reopen(run)
@@ -137,8 +137,8 @@ class BridgeNetwork:
 
     def plan_port(self, mac: str, address: IPv4Address, number: int = 0) -> BridgePort:
         """A place for the guest with this MAC and address, by default a new one. Raises NetworkFailed."""
-        if MAC.fullmatch(mac) is None or address not in self._subnet or address == self._gateway:
-            raise NetworkFailed("bridge", f"{mac} with {address} cannot be a port of {self._subnet}")
+        if MAC.fullmatch(mac) is None or address not in self.subnet or address == self.gateway:
+            raise NetworkFailed("bridge", f"{mac} with {address} cannot be a port of {self.subnet}")
         return BridgePort(number or next(self._numbers), mac, address, self._netns, self._sockets)
 
     async def open_port(self, port: BridgePort) -> None:
@@ -172,15 +172,8 @@ class BridgeNetwork:
 
     async def dropped(self, port: BridgePort) -> int:
         """How many frames of this port the filter has dropped because they were forged."""
-        listed = await self._command(
-            "nft",
-            "-j",
-            "list",
-            "chain",
-            "bridge",
-            bridge_filter.TABLE,
-            bridge_filter.chain_of(port.interface),
-        )
+        chain = bridge_filter.chain_of(port.interface)
+        listed = await self._command("nft", "-j", "list", "chain", "bridge", bridge_filter.TABLE, chain)
         rules = [entry["rule"]["expr"] for entry in json.loads(listed)["nftables"] if "rule" in entry]
         return sum(part["counter"]["packets"] for rule in rules for part in rule if "counter" in part)
 
@@ -216,7 +209,7 @@ class BridgeNetwork:
         command = [*python_running("spawner.network.bridge_relay"), *relay]
         words = self._run.path / "relay.log"
         started = self._start(
-            _detached(command, Confinement()) if self._outlives else command, words, subprocess.PIPE
+            detached_argv(command, Confinement()) if self._outlives else command, words, subprocess.PIPE
         )
         assert started.stdout is not None  # noqa: S101 - it is a pipe
         try:
@@ -232,13 +225,13 @@ class BridgeNetwork:
 
     async def _serve_dhcp(self) -> None:
         """dnsmasq, in the namespace, for the guests in the directory of leases and nobody else."""
-        gateway, metadata = self._gateway, f"{METADATA_ADDRESS}/32,{self._gateway}"
+        gateway, metadata = self.gateway, f"{METADATA_ADDRESS}/32,{self.gateway}"
         dnsmasq = [
             "/usr/sbin/dnsmasq",
             *("--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--pid-file=", "--log-facility=-"),
             *("--quiet-dhcp", f"--interface={BRIDGE}", "--bind-interfaces", "--dhcp-authoritative"),
             *("--dhcp-ignore=tag:!known", self._dhcp_mark, f"--dhcp-leasefile={self._run.path / 'leases'}"),
-            *(f"--dhcp-range={self._subnet.network_address},static,{self._subnet.netmask},infinite",),
+            *(f"--dhcp-range={self.subnet.network_address},static,{self.subnet.netmask},infinite",),
             *(f"--dhcp-option=3,{gateway}", f"--dhcp-option=121,{metadata},0.0.0.0/0,{gateway}"),
             *((f"--user={pwd.getpwuid(self._user.uid).pw_name}",) if self._user else ()),
         ]
@@ -247,7 +240,7 @@ class BridgeNetwork:
         if not self._outlives:
             self._start(launcher_argv(dnsmasq, there, os.getpid()), words, subprocess.DEVNULL)
             return
-        started = self._start(_detached(dnsmasq, there), words, subprocess.DEVNULL)
+        started = self._start(detached_argv(dnsmasq, there), words, subprocess.DEVNULL)
         if await asyncio.to_thread(started.wait):
             raise NetworkFailed("bridge", words.read_text(errors="backslashreplace").strip())
 
@@ -270,10 +263,10 @@ class BridgeNetwork:
     def _bridge_lines(self) -> str:
         # Without an address of its own it takes the least of its ports', another one whenever a port comes or
         # goes, and guests send to the one they know until they ask again.
-        mac = bytes((2, 0, *self._gateway.packed)).hex(":")
+        mac = bytes((2, 0, *self.gateway.packed)).hex(":")
         return (
             f"link add {BRIDGE} address {mac} type bridge forward_delay 0\n"
-            f"addr add {self._gateway}/{self._subnet.prefixlen} dev {BRIDGE}\n"
+            f"addr add {self.gateway}/{self.subnet.prefixlen} dev {BRIDGE}\n"
             f"addr add {METADATA_ADDRESS}/32 dev {BRIDGE}\n"
             f"link set {BRIDGE} up\n"
         )
@@ -297,9 +290,3 @@ class BridgeNetwork:
                 "bridge", f"{' '.join(argv)}: {stderr.decode(errors='backslashreplace').strip()}"
             )
         return stdout
-
-
-def _detached(program: Sequence[str], confinement: Confinement) -> list[str]:
-    """The command that begins `program` as nobody's child, and ends when it has."""
-    options = ["detach=1", *launcher_options(confinement)]
-    return [*python_running("spawner.compute.qemu.launch"), *options, "--", *program]

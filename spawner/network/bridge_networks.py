@@ -62,15 +62,13 @@ class NetworkRecord:
 
     run: str
     subnet: str
-    gateway: str | None
+    gateway: str
     ports: dict[str, PortRecord]
 
 
 @dataclass
 class _Network:
     bridge: BridgeNetwork
-    subnet: IPv4Network
-    gateway: IPv4Address | None
     ports: dict[str, BridgePort] = field(default_factory=dict)
 
 
@@ -111,7 +109,7 @@ class BridgeNetworks:
 
     async def _made(self, port: PortPlan, subnet: IPv4Network) -> _Network:
         bridge = BridgeNetwork(subnet, port.gateway, outlives=self._directory is not None)
-        network = self._networks[port.network_id] = _Network(bridge, subnet, port.gateway)
+        network = self._networks[port.network_id] = _Network(bridge)
         try:
             self._keep(port.network_id)
             await bridge.start()
@@ -176,8 +174,7 @@ class BridgeNetworks:
         """A network as its record has it; None, and nothing left of it, where it is not there any more."""
         try:
             record = msgspec.json.decode(path.read_bytes(), type=NetworkRecord)
-            subnet = IPv4Network(record.subnet)
-            gateway = IPv4Address(record.gateway) if record.gateway else None
+            subnet, gateway = IPv4Network(record.subnet), IPv4Address(record.gateway)
             bridge = BridgeNetwork(subnet, gateway, outlives=True, run=Path(record.run))
             is_there = await bridge.adopt([port.number for port in record.ports.values()])
             ports = {
@@ -192,7 +189,7 @@ class BridgeNetworks:
             await bridge.close()
             path.unlink()
             return None
-        return _Network(bridge, subnet, gateway, ports)
+        return _Network(bridge, ports)
 
     def _keep(self, network_id: str) -> None:
         """Put a network on record. Raises NetworkFailed."""
@@ -203,8 +200,8 @@ class BridgeNetworks:
             port_id: PortRecord(port.number, port.mac, str(port.address))
             for port_id, port in network.ports.items()
         }
-        gateway = str(network.gateway) if network.gateway else None
-        record = NetworkRecord(str(network.bridge.run), str(network.subnet), gateway, ports)
+        bridge = network.bridge
+        record = NetworkRecord(str(bridge.run), str(bridge.subnet), str(bridge.gateway), ports)
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_file(self._directory / f"{network_id}.json", msgspec.json.encode(record))

@@ -198,7 +198,10 @@ def test_sp_06_with_the_policy_end_a_killed_spawner_takes_its_guests_along(cloud
 
 
 @pytest.mark.root
-@pytest.mark.skipif(bool(bridge_networks.why_not()), reason=bridge_networks.why_not())
+@pytest.mark.skipif(
+    bool(bridge_networks.why_not()),
+    reason=f"{bridge_networks.why_not()}; ./dev test as root has what it needs",
+)
 def test_sp_06_guests_of_a_bridge_outlive_their_killed_spawner_with_their_network(cloud: Cloud) -> None:
     cloud.options = ("--network", "bridge")
     client = cloud.start()

@@ -17,9 +17,8 @@ from pathlib import Path
 from spawner.compute.qemu.confinement import (
     ENVIRONMENT,
     Confinement,
+    detached_argv,
     find_qemu,
-    launcher_options,
-    python_running,
 )
 from spawner.compute.qemu.option import option
 from spawner.compute.qemu.process_marks import kill, marked
@@ -85,10 +84,9 @@ def lay(run: RunDirectory, slot: int, attachment: Attachment, user: User | None,
         if user is not None:
             os.chown(path, user.uid, user.gid, follow_symlinks=False)
         program = cable_argv(find_qemu(binary), _mark(run.path, slot), attachment, listener.fileno())
-        options = ["detach=1", *launcher_options(confinement)]
         try:
             done = subprocess.run(
-                [*python_running("spawner.compute.qemu.launch"), *options, "--", *program],
+                detached_argv(program, confinement),
                 # Whoever sweeps sees by the lock that the directory is in use.
                 pass_fds=[fd for fd in (listener.fileno(), run.lock) if fd >= 0],
                 stdin=subprocess.DEVNULL,

@@ -62,6 +62,12 @@ def launcher_argv(program: Sequence[str], confinement: Confinement, parent: int)
     return [*python_running("spawner.compute.qemu.launch"), *options, "--", *program]
 
 
+def detached_argv(program: Sequence[str], confinement: Confinement) -> list[str]:
+    """The command that begins `program` within its confinement as nobody's child, and ends when it has."""
+    options = ["detach=1", *launcher_options(confinement)]
+    return [*python_running("spawner.compute.qemu.launch"), *options, "--", *program]
+
+
 def launcher_options(confinement: Confinement) -> list[str]:
     """The confinement as `launch` reads it."""
     options = []

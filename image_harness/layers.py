@@ -59,7 +59,7 @@ def build(plan: Plan, say: Say, *, refresh: bool = False) -> store.Built:
     agent_digest = agent.digest()
     base = None if refresh else _find_base(plan)
     if base is not None:
-        image = store.directory() / plan.name / f"{base.name}-{agent_digest}"
+        image = _place(plan, base, agent_digest)
         if (image / store.MANIFEST).exists():
             return store.Built(store.read(image), cached=True)
     base = base or _build_base(plan, say)
@@ -87,6 +87,12 @@ def facts_of(base: Path) -> BaseFacts:
     document = json.loads((base / _FACTS).read_text())
     packages = tuple(store.PackageVersion(**package) for package in document.pop("packages"))
     return BaseFacts(**document, packages=packages)
+
+
+def _place(plan: Plan, base: Path, agent_digest: str) -> Path:
+    """Where the image is kept that has this base, this agent and what the plan says of the machine."""
+    rest = digest_of(more=f"{agent_digest}\0{plan.cmdline}\0{plan.memory_mib}")
+    return store.directory() / plan.name / f"{base.name}-{rest}"
 
 
 def _find_base(plan: Plan) -> Path | None:
@@ -119,7 +125,7 @@ def _build_base(plan: Plan, say: Say) -> Path:
 
 def _assemble(plan: Plan, base: Path, agent_digest: str) -> store.Image:
     facts = facts_of(base)
-    image = store.directory() / plan.name / f"{base.name}-{agent_digest}"
+    image = _place(plan, base, agent_digest)
     built = datetime.now(UTC).isoformat(timespec="seconds")
     with cache.new_directory(image) as new:
         plan.add_agent(base, new)

@@ -10,11 +10,12 @@ from image_harness import agent, cache, cpio, debian, guest_python, layers, stor
 from image_harness.layers import Say
 from image_harness.tiny import base, kernel, recipe
 
-# A guest whose /init ends must not spin for ever (`panic`); the others save boot time under emulation.
 MEMORY_MIB = 256
 # Drivers for file systems of other images, an archive to put behind the initrd's; not part of it.
 FILE_SYSTEMS = "file-systems.cpio"
-CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on"
+# A guest whose /init ends must not spin for ever (`panic`); the others save time under emulation. Without
+# `rcu_expedited` whoever closes a socket of a DHCP client waits 20 to 60 ms for the kernel's bookkeeping.
+CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on rcupdate.rcu_expedited=1"
 
 
 def plan(pinning: debian.Pinning = debian.NEWEST) -> layers.Plan:

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 from spawner.compute.agent_events import PORT_NAME
 from spawner.compute.driver import Bus, Disk, VmSpec
 from spawner.compute.libvirt.agent_port import NAME as AGENT_PIPES
+from spawner.compute.processor import EVERYTHING, left_out
 from spawner.compute.qemu.argv import late_nic_device
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
@@ -68,7 +69,7 @@ def domain_xml(spec: VmSpec, wiring: DomainWiring) -> str:
             _element("vcpu", text=str(spec.vcpus)),
             *identity(spec),
             operating_system(spec),
-            *board(spec),
+            *board(spec, wiring),
             *endings(),
             devices(spec, wiring),
             *user_of_qemu(wiring),
@@ -124,10 +125,12 @@ def firmware(spec: VmSpec) -> list[Element]:
     return [code, _element("nvram", {"template": str(spec.firmware.fresh)})]
 
 
-def board(spec: VmSpec) -> list[Element]:
+def board(spec: VmSpec, wiring: DomainWiring) -> list[Element]:
     """Processor and interrupt controllers."""
-    if spec.cpu == "max":
-        cpu = _element("cpu", {"mode": "maximum"})
+    if spec.cpu == EVERYTHING:
+        without = left_out(spec.cpu, emulated=wiring.virt_type == "qemu")
+        policies = [_element("feature", {"policy": "disable", "name": name}) for name in without]
+        cpu = _element("cpu", {"mode": "maximum"}, children=policies)
     else:
         named = {"mode": "custom", "match": "exact", "check": "none"}
         cpu = _element("cpu", named, children=[_element("model", text=spec.cpu)])

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from spawner.compute.agent_events import PORT_NAME
 from spawner.compute.driver import Bus, Disk, Nic, VmSpec
+from spawner.compute.processor import left_out
+from spawner.compute.qemu.accelerator import TCG
 from spawner.compute.qemu.option import option
 
 LOCK_SET = 1000
@@ -75,10 +77,15 @@ def machine(spec: VmSpec, wiring: Wiring) -> list[str]:
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *(() if spec.reboots else ("-no-reboot",)),
         *("-machine", option(spec.machine, accel=wiring.accelerator, vmport=False, **flash)),
-        *("-cpu", spec.cpu),
+        *("-cpu", option(spec.cpu, **processor(spec, wiring))),
         *("-smp", str(spec.vcpus)),
         *("-m", f"{spec.memory_mib}M"),
     ]
+
+
+def processor(spec: VmSpec, wiring: Wiring) -> dict[str, bool]:
+    """What of its processor the guest goes without."""
+    return dict.fromkeys(left_out(spec.cpu, emulated=wiring.accelerator == TCG), False)
 
 
 def sandbox(wiring: Wiring) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
@@ -84,6 +85,19 @@ def test_sp_12_a_disk_path_is_never_on_the_command_line(name: str) -> None:
 def test_sp_12_the_command_line_of_the_kernel_is_one_argument(cmdline: str) -> None:
     argv = qemu_argv(spec(cmdline=cmdline), WIRING, "qemu")
     assert list(values_of("-append", argv)) == [cmdline]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "cpu", "given"),
+    [
+        ("tcg", "max", "max,la57=off,erms=off,fsrm=off"),
+        ("kvm", "max", "max"),
+        ("tcg", "Haswell", "Haswell"),
+    ],
+)
+def test_an_emulated_processor_lacks_what_is_slow_there(accelerator: str, cpu: str, given: str) -> None:
+    argv = qemu_argv(spec(cpu=cpu), replace(WIRING, accelerator=accelerator), "qemu")
+    assert list(values_of("-cpu", argv)) == [given]
 
 
 def test_sp_20_nothing_but_what_was_asked_for() -> None:

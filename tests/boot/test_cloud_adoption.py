@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +80,24 @@ class Cloud:
         return {home.name: who.pid for who, _, home in guest_record.all_in(self.instances)}
 
 
+@contextmanager
+def cloud_here(port: int) -> Iterator[Cloud]:
+    """A cloud whose guests are QEMU processes of its own."""
+    root = Path(tempfile.mkdtemp(prefix="ga"))
+    root.chmod(0o711)
+    made = Cloud(root, port)
+    try:
+        yield made
+    finally:
+        made.close()
+        shutil.rmtree(root)
+
+
 @pytest.fixture
 def cloud(unused_tcp_port: int, tiny: store.Image) -> Iterator[Cloud]:
     assert tiny.kernel is not None
-    root = Path(tempfile.mkdtemp(prefix="ga"))
-    root.chmod(0o711)
-    made = Cloud(root, unused_tcp_port)
-    yield made
-    made.close()
-    shutil.rmtree(root)
+    with cloud_here(unused_tcp_port) as made:
+        yield made
 
 
 def bridge_marks(run: Path) -> tuple[str, ...]:

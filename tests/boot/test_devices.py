@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from image_harness import boot, store
 from image_harness.cloud import offer
-from spawner import networks, root_volume
+from spawner import networks
 from spawner.api.cloud import Cloud
 from spawner.compute.qemu.node import QemuNode
 from spawner.conductor import Caller
@@ -216,32 +216,6 @@ async def test_an_image_that_asks_for_scsi_gets_it(guest: Guest) -> None:
     kinds = await guest.says("modprobe virtio_scsi; sleep 1; cat /sys/bus/scsi/devices/*:*:*:*/type")
     assert sorted(kinds.split()) == ["0", "5"]
     assert "vd" not in await guest.says("ls /sys/block")
-
-
-async def test_a_guest_boots_from_a_volume(guest: Guest) -> None:
-    cloud, other = guest.cloud, SERVER.replace("1", "9")
-    async with cloud.store.read() as connection:
-        image = await first_rows.tiny_image(connection)
-    volume_id = await cloud.volumes.create(NewVolume(1, image_id=image), guest.caller())
-    async with cloud.store.write() as connection:  # while it is being made
-        await root_volume.attach(
-            connection, other, volume_id, guest.project, attachment_id="a", delete_with=False, now=1.0
-        )
-    server = Server(other, "web-2", "web-2", guest.project, "user-1", TINY, created_at=1.0)
-    await cloud.conductor.create(server, guest.caller())
-    await cloud.conductor.settled()
-
-    async def says(command: str) -> str:
-        answer = await cloud.conductor.execute(other, command, 60)
-        assert answer.status == 0, answer
-        return answer.stdout.decode()
-
-    assert (await says(DISKS)).split() == ["vda", str(1 << 21), volume_id[:20]]
-    assert (await says("readlink -f /sys/block/vda/device/..")).rstrip().endswith("0000:00:04.0")
-    await says("printf my-own-volume | dd of=/dev/vda bs=512 conv=sync,fsync 2>/dev/null")
-    await cloud.conductor.act(other, "hard-reboot", guest.caller())
-    await cloud.conductor.settled()
-    assert await says("dd if=/dev/vda bs=13 count=1 2>/dev/null") == "my-own-volume"
 
 
 async def test_what_is_typed_on_the_console_is_carried_out(guest: Guest) -> None:

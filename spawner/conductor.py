@@ -310,7 +310,7 @@ class Conductor:
         """
         async with self._store.read() as connection:
             server = await servers.get(connection, server_id)
-        await self._hold(server, _larger(server.flavor.resources(), flavor.resources()))
+        await self._hold(server, _larger(server.needs(server.flavor), server.needs(flavor)))
         await self.act(server_id, "resize", caller, flavor=flavor, old_flavor=server.flavor)
 
     async def confirm_resize(self, server_id: str, caller: Caller) -> None:
@@ -318,7 +318,7 @@ class Conductor:
         async with self._store.read() as connection:
             server = await servers.get(connection, server_id)
         await self.act(server_id, "confirm-resize", caller, after_resize(server), old_flavor=None)
-        await self._hold(server, server.flavor.resources())
+        await self._hold(server, server.needs(server.flavor))
 
     async def revert_resize(self, server_id: str, caller: Caller) -> None:
         """Go back to the old flavor. Raises NotFound, Conflict."""
@@ -326,7 +326,7 @@ class Conductor:
             server = await servers.get(connection, server_id)
         old = server.old_flavor or server.flavor
         await self.act(server_id, "revert-resize", caller, revert_resize(server), flavor=old, old_flavor=None)
-        await self._hold(server, old.resources())
+        await self._hold(server, server.needs(old))
 
     async def _hold(self, server: Server, resources: Mapping[str, int]) -> None:
         """Change what a placed server has of its host. Raises NotEnough."""
@@ -522,9 +522,9 @@ class Conductor:
 
     async def _hold_what_it_needs(self, server: Server) -> None:
         """The allocation as flavor and old flavor say: a change of one is not in one transaction with it."""
-        needed = server.flavor.resources()
+        needed = server.needs(server.flavor)
         if server.old_flavor is not None:
-            needed = _larger(needed, server.old_flavor.resources())
+            needed = _larger(needed, server.needs(server.old_flavor))
         async with self._store.write() as connection:
             provider = await self._provider(connection, server.host or "")
             held = (await placement.allocations_of(connection, server.id)).get(provider.id, {})

@@ -19,7 +19,7 @@ _HOSTS = select(HOSTS)
 async def request_of(
     connection: AsyncConnection, server: Server, failed: frozenset[str]
 ) -> scheduler.Request:
-    """What a server asks of a host: its flavor, zone, traits and group. `failed`: hosts not to ask."""
+    """What a server asks of a host: what it needs, zone, traits and group. `failed`: hosts not to ask."""
     policy, group_hosts, most = "", {}, 1
     if server.group_id:
         query = select(SERVER_GROUPS).where(SERVER_GROUPS.c.id == server.group_id)
@@ -29,7 +29,7 @@ async def request_of(
             group_hosts = await servers.group_hosts(connection, server.group_id)
     specs = server.flavor.extra_specs
     return scheduler.Request(
-        resources=server.flavor.resources(),
+        resources=server.needs(server.flavor),
         zone=server.hints.get("availability_zone", ""),
         host=server.hints.get("host", ""),
         required_traits=frozenset(

@@ -77,7 +77,7 @@ async def take_when_made(store: Store, server: Server, now: float) -> None:
 
     Raises Conflict when it cannot be made.
     """
-    if server.image_id is not None:
+    if not server.boots_from_volume:
         return
     while True:
         async with store.read() as connection:

@@ -301,8 +301,11 @@ def needs_of(image: Any) -> image_fit.ImageNeeds:
 
 
 async def check_resize(connection: AsyncConnection, server: Server, flavor: Flavor) -> None:
-    """Raise Fault 400 unless the server's disk and its image, where that is still there, fit the flavor."""
-    wrong = image_fit.why_not_resize(server.flavor, flavor)
+    """Raise Fault 400 unless the server's disk and its image, where that is still there, fit the flavor.
+
+    A volume that the server boots from stays as large as it is, whatever the flavor's disk.
+    """
+    wrong = "" if server.boots_from_volume else image_fit.why_not_resize(server.flavor, flavor)
     row = (await connection.execute(_IMAGE, {"id": server.image_id})).first()
     if not wrong and row is not None:
         wrong = image_fit.why_too_small(flavor, needs_of(row))

@@ -203,7 +203,7 @@ async def _changes_of(
 
 def _require_own_disk(server: Server, what: str) -> None:
     """Raise Fault 400 for a server that boots from a volume."""
-    if server.image_id is None:
+    if server.boots_from_volume:
         raise Fault(400, f"Instance {server.id} boots from a volume, and cannot be {what} here.")
 
 

@@ -120,7 +120,7 @@ class _VolumeSource:
 
 async def _boot_source(connection: AsyncConnection, server: Server) -> Any:
     """A server's image, or what the volume that it boots from knows of one. Raises NotFound."""
-    if server.image_id is None:
+    if server.boots_from_volume:
         volume = await root_volume.of_server(connection, server.id)
         if volume is not None:
             return _VolumeSource(volume.image_metadata, volume.project_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from sqlalchemy import Row, bindparam, func, insert, select, update
@@ -28,7 +28,7 @@ class Flavor:
     extra_specs: Mapping[str, str] = field(default_factory=dict)
 
     def resources(self) -> dict[str, int]:
-        """What placement counts for it."""
+        """What placement counts for a server with a disk of its own; see `Server.needs`."""
         disk_gib = self.disk_gib + self.ephemeral_gib + -(-self.swap_mib // 1024)
         return {"VCPU": self.vcpus, "MEMORY_MB": self.ram_mib, "DISK_GB": disk_gib}
 
@@ -69,6 +69,18 @@ class Server:
     launched_at: float | None = None
     terminated_at: float | None = None
     updated_at: float | None = None
+
+    @property
+    def boots_from_volume(self) -> bool:
+        """Whether a volume stands in place of a disk of its own: only then it has no image."""
+        return self.image_id is None
+
+    def needs(self, flavor: Flavor) -> dict[str, int]:
+        """What placement counts for it with a flavor; the root disk only where that is on the host.
+
+        Ephemeral and swap disks are there in any case. Source: Nova's `resources_from_flavor`.
+        """
+        return (replace(flavor, disk_gib=0) if self.boots_from_volume else flavor).resources()
 
     @property
     def is_in_rescue(self) -> bool:

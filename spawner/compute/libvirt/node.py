@@ -250,10 +250,10 @@ class LibvirtNode:
         await self.spawn(server)
 
     async def resize(self, server: Server) -> None:
-        """Restart a guest that runs with its new flavor; the disk grows, it never shrinks."""
+        """Restart a guest that runs with its new flavor; its own disk grows, it never shrinks."""
         was_running = server.id in self._guests
         await self._end(server.id, grace_s=POWER_OFF_GRACE_S)
-        if server.flavor.disk_gib:
+        if server.flavor.disk_gib and not server.boots_from_volume:
             own = self._files.home(server.id) / ROOT_DISK
             with contextlib.suppress(QemuFailed):  # smaller than it is: qemu-img refuses, and that is right
                 await qemu_img("resize", "-q", "-f", "qcow2", str(own), f"{server.flavor.disk_gib}G")

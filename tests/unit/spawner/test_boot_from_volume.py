@@ -112,6 +112,29 @@ async def test_a_volume_is_made_of_an_image_before_its_server_starts(
     assert await _status(member, volume["id"]) is None
 
 
+async def _flavor(cloud: Cloud, name: str, disk_gib: int) -> str:
+    """A new flavor, which only an admin may make."""
+    async with aiohttp.ClientSession() as session:
+        admin = Caller(session, cloud, "p1", "admin")
+        form = {"name": name, "ram": 64, "vcpus": 1, "disk": disk_gib}
+        return str((await admin.call("POST", "/compute/v2.1/flavors", {"flavor": form}))[1]["flavor"]["id"])
+
+
+async def test_a_flavor_whose_disk_the_host_has_not_is_fine_with_a_volume(
+    cloud: Cloud, member: Caller, image: str
+) -> None:
+    """The host has 1000 GiB. Disks do not shrink, but there is none of the flavor's to do so."""
+    large, small = await _flavor(cloud, "large", 2000), await _flavor(cloud, "small", 1)
+    volume = await _volume(member, cloud, imageRef=image)
+    server = (await _create(member, cloud, _root("volume", volume), flavorRef=large))[1]
+    assert server["status"] == "ACTIVE"
+    assert (await _create(member, cloud, imageRef=image, flavorRef=large))[1]["status"] == "ERROR"
+    action = f"{SERVERS}/{server['id']}/action"
+    assert (await member.call("POST", action, {"resize": {"flavorRef": small}}))[0] == 202
+    await cloud.conductor.settled()
+    assert (await member.call("GET", f"{SERVERS}/{server['id']}"))[1]["server"]["status"] == "VERIFY_RESIZE"
+
+
 async def test_a_volume_that_cannot_be_made_is_the_servers_fault(
     cloud: Cloud, member: Caller, image: str
 ) -> None:

@@ -40,6 +40,7 @@ def _server(number: int = 1, **changes: object) -> Server:
         "user-1",
         TINY,
         created_at=1000.0 + number,
+        image_id="image-1",
     )
     return replace(server, **changes)  # type: ignore[arg-type]  # field names of Server
 
@@ -191,6 +192,52 @@ async def test_a_resize_holds_both_until_it_is_confirmed_or_reverted(store: Stor
     after = await _get(store, server.id)
     assert (after.status, after.flavor, after.old_flavor) == ("ACTIVE", larger, None)
     assert await held() == larger.resources()
+
+
+async def _used(store: Store) -> Mapping[str, int]:
+    """What is held of the first host."""
+    async with store.read() as connection:
+        return (await placement.providers(connection))[0].used
+
+
+async def test_a_volume_that_is_booted_from_takes_nothing_of_the_hosts_disk(store: Store) -> None:
+    """Ephemeral and swap disks do: 2 GiB of the 4 that there are. Source: Nova's `resources_from_flavor`."""
+    node = FakeNode("host-1", disk_gib=4)
+    conductor = _conductor(store, node)
+    await conductor.start()
+    flavor = replace(TINY, disk_gib=10, ephemeral_gib=1, swap_mib=512)
+    for number, image in ((1, None), (2, "image-1")):
+        await conductor.create(_server(number, flavor=flavor, image_id=image), _caller())
+        await conductor.settled()
+    assert (await _get(store, _server(1).id)).status == "ACTIVE"
+    refused = (await _get(store, _server(2).id)).fault
+    assert refused is not None
+    assert refused["details"] == "host-1: ResourcesFilter: DISK_GB: 12 needed, 2 free"
+    held = {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 2}
+    assert await _used(store) == held
+    await _conductor(store, node).start()
+    assert await _used(store) == held
+
+
+async def test_a_resize_of_a_server_that_boots_from_a_volume_leaves_the_root_disks_out(store: Store) -> None:
+    node = FakeNode("host-1", disk_gib=4)
+    conductor = _conductor(store, node)
+    await conductor.start()
+    server = await conductor.create(_server(image_id=None), _caller())
+    await conductor.settled()
+    assert await _used(store) == {"VCPU": 1, "MEMORY_MB": 512}
+    huge = Flavor("9", "m9.huge", vcpus=2, ram_mib=1024, disk_gib=100, ephemeral_gib=3)
+    held = {"VCPU": 2, "MEMORY_MB": 1024, "DISK_GB": 3}
+    for end in (conductor.revert_resize, conductor.confirm_resize):
+        await conductor.resize(server.id, huge, _caller())
+        await conductor.settled()
+        assert await _used(store) == held
+        await _conductor(store, node).start()  # both flavors are what it needs then, too
+        assert await _used(store) == held
+        await end(server.id, _caller())
+        await conductor.settled()
+        after = held if end == conductor.confirm_resize else {"VCPU": 1, "MEMORY_MB": 512}
+        assert await _used(store) == after
 
 
 async def test_a_resize_that_the_host_cannot_hold_is_refused_and_changes_nothing(store: Store) -> None:

@@ -150,7 +150,9 @@ def inspect(path: Path, disk_format: str) -> int | None:
         raise ImageRefused(f"The image is not safe to use: {reasons}.") from error
     if wrong := _header_faults(path) if str(inspector) == "qcow2" else []:
         raise ImageRefused(f"The image is not sound: {'; '.join(wrong)}.")
-    virtual_size = int(inspector.virtual_size)
+    # Of a file that is the disk itself the inspector counts the bytes that it has looked at.
+    whole = str(inspector) in ALLOWED["raw"]
+    virtual_size = path.stat().st_size if whole else int(inspector.virtual_size)
     if wrong_size := qcow2_header.size_fault(virtual_size):
         raise ImageRefused(f"The image is not sound: {wrong_size}.")
     return virtual_size

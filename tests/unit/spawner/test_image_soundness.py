@@ -172,6 +172,17 @@ async def test_sp_11_an_upload_whose_tables_lie_leaves_nothing(tmp_path: Path) -
     assert (await files.receive("good", "qcow2", _chunks(content))).virtual_size == 4 * MIB
 
 
+PARTITION = bytes.fromhex("800002008300000001000000ff1f0000")
+PARTITIONED = bytes(446) + PARTITION + bytes(48) + b"\x55\xaa"
+
+
+@pytest.mark.parametrize("first_sector", [bytes(512), PARTITIONED], ids=["plain", "partitioned"])
+async def test_a_raw_image_is_as_large_as_its_file(tmp_path: Path, first_sector: bytes) -> None:
+    content = first_sector + bytes(4 * MIB - 512)
+    taken = await ImageFiles(tmp_path).receive("raw", "raw", _chunks(content))
+    assert (taken.size, taken.virtual_size) == (4 * MIB, 4 * MIB)
+
+
 async def _chunks(content: bytes) -> AsyncIterator[bytes]:
     await asyncio.sleep(0)
     yield content

@@ -7,6 +7,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,25 +48,23 @@ class PostgreSQL:
 
 
 @contextmanager
-def postgresql(tmp_path: Path) -> Iterator[PostgreSQL]:
+def postgresql() -> Iterator[PostgreSQL]:
     """A running server; skips with the reason where there is none to run."""
     found = sorted(BINARIES.glob("*/bin/initdb"))
     if not found:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    directory = tmp_path / "postgresql"
-    directory.mkdir()
-    if os.geteuid() == 0:
-        entry = pwd.getpwnam("postgres")
-        shutil.chown(directory, entry.pw_uid, entry.pw_gid)
-        for parent in tmp_path.parents[:2]:
-            parent.chmod(0o755)
-        tmp_path.chmod(0o755)
-    server = PostgreSQL(found[-1].parent, directory)
-    server.create()
-    server.start()
-    try:
-        yield server
-    finally:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and (directory / "data" / "postmaster.pid").exists():
-            server.stop()
+    # Not below pytest's directories: some of those above a test of `-n` are closed to every user but root.
+    with tempfile.TemporaryDirectory(prefix="gpg") as name:
+        directory = Path(name)
+        if os.geteuid() == 0:
+            entry = pwd.getpwnam("postgres")
+            shutil.chown(directory, entry.pw_uid, entry.pw_gid)
+        server = PostgreSQL(found[-1].parent, directory)
+        server.create()
+        server.start()
+        try:
+            yield server
+        finally:
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline and (directory / "data" / "postmaster.pid").exists():
+                server.stop()

@@ -24,8 +24,8 @@ DOCUMENT: dict[str, object] = {"uuid": UUID, "name": "first", "identity": {"sour
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    with postgresql(tmp_path_factory.mktemp("pg")) as server:
+def database() -> Iterator[PostgreSQL]:
+    with postgresql() as server:
         yield server
 
 
@@ -135,7 +135,7 @@ async def test_several_servers_are_told_within_a_second(store: Store, url: str, 
 
 
 async def test_known_instances_are_served_while_postgresql_is_away(tmp_path: Path) -> None:
-    with postgresql(tmp_path) as database:
+    with postgresql() as database:
         running = Running(database.url, tmp_path / "s")
         await running.start()
         await running.stored.store.write(UUID, DOCUMENT)

@@ -27,8 +27,8 @@ PROCESSES = 4
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[PostgreSQL]:
-    with postgresql(tmp_path) as server:
+def database() -> Iterator[PostgreSQL]:
+    with postgresql() as server:
         yield server
 
 

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
-from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
 from spawner.compute.fake_node import FakeNode
 from spawner.service import open_cloud
+from tests.listening import listening
 
 ROOT = Path(__file__).resolve().parents[3]
 CLIENTS = ROOT / ".cache" / "peers" / "openstackclient"
@@ -40,10 +39,5 @@ async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
     """Two fake hosts; its clouds.yaml is in the test's directory."""
     url = f"http://127.0.0.1:{unused_tcp_port}"
     opened = await open_cloud(tmp_path, [FakeNode("host-1"), FakeNode("host-2")], url)
-    runner = web.AppRunner(make_app(opened), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    yield opened
-    await runner.cleanup()
-    await opened.conductor.close()
-    await opened.store.close()
+    async with listening(opened):
+        yield opened

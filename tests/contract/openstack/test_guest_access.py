@@ -7,23 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-from sqlalchemy import select
-
 from spawner.api.cloud import Cloud
 from spawner.conductor import Caller
-from spawner.store.servers import Flavor, Server
-from spawner.store.tables import PROJECTS
-
-SERVER = "11111111-2222-4333-8444-555555555555"
-
-
-async def _server(cloud: Cloud) -> None:
-    async with cloud.store.read() as connection:
-        project = str((await connection.execute(select(PROJECTS.c.id))).scalar_one())
-    flavor = Flavor("1", "m1.nano", vcpus=1, ram_mib=64, disk_gib=0)
-    server = Server(SERVER, "web-1", "web-1", project, "user-1", flavor, created_at=1.0)
-    await cloud.conductor.create(server, Caller(project, "user-1", "req-create"))
-    await cloud.conductor.settled()
+from tests.contract.openstack import first_server
+from tests.contract.openstack.first_server import SERVER
 
 
 async def _guestling(clouds: Path, *words: str) -> asyncio.subprocess.Process:
@@ -36,7 +23,7 @@ async def _guestling(clouds: Path, *words: str) -> asyncio.subprocess.Process:
 
 
 async def test_a_command_in_a_guest_and_its_console(cloud: Cloud, tmp_path: Path) -> None:
-    await _server(cloud)
+    await first_server.make(cloud)
     clouds = tmp_path / "clouds.yaml"
     done = await _guestling(clouds, "exec", "web-1", "echo $HOME; exit 3")
     stdout, _stderr = await done.communicate()

@@ -18,11 +18,11 @@ from spawner.service import open_cloud
 from spawner.states import VmState
 from spawner.store import servers
 from spawner.store.engine import open_store
-from spawner.store.servers import Flavor, Server
-from spawner.store.tables import FLAVORS, NETWORKS, PROJECTS, USERS
+from spawner.store.tables import FLAVORS, NETWORKS, USERS
 from tests.contract.metadata.postgres import PostgreSQL, postgresql
+from tests.contract.openstack import first_server
+from tests.contract.openstack.first_server import SERVER
 
-SERVER = "11111111-2222-4333-8444-555555555555"
 PROCESSES = 4
 
 
@@ -65,12 +65,7 @@ async def _names(cloud: Cloud, table: Table) -> list[str]:
 
 async def _is_served(cloud: Cloud) -> None:
     """A server from its request to its end."""
-    async with cloud.store.read() as connection:
-        project = str((await connection.execute(select(PROJECTS.c.id))).scalar_one())
-    flavor = Flavor("1", "m1.nano", vcpus=1, ram_mib=64, disk_gib=0)
-    server = Server(SERVER, "web-1", "web-1", project, "user-1", flavor, created_at=1.0)
-    await cloud.conductor.create(server, Caller(project, "user-1", "req-1"))
-    await cloud.conductor.settled()
+    project = await first_server.make(cloud)
     async with cloud.store.read() as connection:
         found = await servers.get(connection, SERVER)
         used = await quotas.used_of_compute(connection, project)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from sqlalchemy import insert
 from spawner.api.cloud import Cloud
 from spawner.store.tables import IMAGES
 from tests.contract import peers
+from tests.contract.openstack.walk import walk
 
 WALK = Path(__file__).with_name("pycloudlib_walk.py")
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJq0tmXNeXv4qAxb7c2b4O5W1YsyUy4IVYQbWdJzk4Ev walk\n"
@@ -33,17 +32,7 @@ async def test_pycloudlib_launches_stops_snapshots_and_leaves_nothing_behind(
     public = {"status": "active", "visibility": "public", "owner": "admin", "created_at": 0.0}
     async with cloud.store.write() as connection:
         await connection.execute(insert(IMAGES).values(id=IMAGE, name="disk", disk_format="raw", **public))
-    process = await asyncio.create_subprocess_exec(
-        *(str(python), str(WALK), str(public_key), IMAGE),
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OS_CLOUD": "guestling"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()[-3000:]
-    told = json.loads(output)
+    told = await walk(python, WALK, str(public_key), IMAGE, home=tmp_path)
     first = told.pop("ip")
     assert told.pop("name").startswith("walk-")
     assert first.startswith("203.0.113.")

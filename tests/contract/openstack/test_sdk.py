@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
 from pathlib import Path
 
 import pytest
 
 from spawner.api.cloud import Cloud
+from tests.contract.openstack.walk import walk
 
 WALK = Path(__file__).with_name("sdk_walk.py")
 ASKED = "only in requests"
@@ -84,26 +82,15 @@ MAY_LACK: dict[str, dict[str, str]] = {
 async def test_every_field_that_openstacksdk_reads_is_there_and_typed(
     cloud: Cloud, client_directory: Path, tmp_path: Path
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        str(client_directory / "python"),
-        str(WALK),
-        cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "OS_CLOUD": "guestling"},
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await process.communicate()
-    assert process.returncode == 0, errors.decode()[-3000:]
-    walk = json.loads(output)
-    assert len(walk["calls"]) >= 60
+    walked = await walk(client_directory / "python", WALK, home=tmp_path)
+    assert len(walked["calls"]) >= 60
     allowed = {
         kind: {name for names in reasons.values() for name in names.split()}
         for kind, reasons in MAY_LACK.items()
     }
     wrong = {
         f"{kind}.{name}": what
-        for kind, found in walk["found"].items()
+        for kind, found in walked["found"].items()
         for name, what in found.items()
         if name not in allowed.get(kind, set())
     }
@@ -112,6 +99,6 @@ async def test_every_field_that_openstacksdk_reads_is_there_and_typed(
         f"{kind}.{name}"
         for kind, names in allowed.items()
         for name in names
-        if name not in walk["found"].get(kind, {})
+        if name not in walked["found"].get(kind, {})
     }
     assert spare == set(), "these are there now: take them out of MAY_LACK"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from guestling.api import lint
 from spawner import identity
@@ -16,6 +15,7 @@ from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
 from spawner.compute.fake_node import FakeNode
 from spawner.service import open_cloud
+from tests.listening import listening
 
 PASSWORD = "correct horse"
 ROLES = ("admin", "member", "reader")
@@ -51,13 +51,8 @@ async def site(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Site]:
             known = name if name != "admin" else "root"
             await identity.add_user(connection, user, known, PASSWORD, b"salt", project, 0.0)
             await identity.assign(connection, user, project, "member" if name == "stranger" else name)
-    runner = web.AppRunner(make_app(opened, lint), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    yield Site(opened, node)
-    await runner.cleanup()
-    await opened.conductor.close()
-    await opened.store.close()
+    async with listening(opened, make_app(opened, lint), shutdown_s=0.1):
+        yield Site(opened, node)
 
 
 class Visitor:

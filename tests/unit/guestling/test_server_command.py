@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from guestling import main
-from spawner.api.app import make_app
 from spawner.compute.fake_node import FakeNode
 from spawner.service import open_cloud
+from tests.listening import listening
 
 # Each starts a server: left to ./dev test.
 pytestmark = pytest.mark.slow
@@ -29,14 +28,9 @@ def clouds(tmp_path: Path, unused_tcp_port: int) -> Iterator[Path]:
 
     async def serve() -> None:
         cloud = await open_cloud(tmp_path, [FakeNode("host-1")], f"http://127.0.0.1:{unused_tcp_port}")
-        runner = web.AppRunner(make_app(cloud), access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-        ready.set()
-        await ended.wait()
-        await runner.cleanup()
-        await cloud.conductor.close()
-        await cloud.store.close()
+        async with listening(cloud):
+            ready.set()
+            await ended.wait()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
     thread.start()

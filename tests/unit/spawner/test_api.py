@@ -7,25 +7,21 @@ import itertools
 import json
 import os
 import stat
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from spawner import identity
-from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
 from spawner.api.quotas import DEFAULTS
 from spawner.compute.fake_node import FakeNode
 from spawner.empty_disk import empty_qcow2
-from spawner.service import open_cloud
 from spawner.store import events
 from spawner.store.tables import APPLICATION_CREDENTIALS, ROLES
+from tests.unit.spawner.callers import Api
 
 
 def _qcow2(backing: bytes) -> bytes:
@@ -45,71 +41,14 @@ def _qcow2(backing: bytes) -> bytes:
 _numbers = itertools.count()
 
 
-class Api:
-    """One caller: `call` gives status and document, `headers` what the last answer said."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str = "") -> None:
-        self._session = session
-        self._url = url
-        self._token = token
-        self.headers: dict[str, str] = {}
-
-    async def call(
-        self, method: str, path: str, body: object = None, version: str = "", data: bytes | None = None
-    ) -> tuple[int, Any]:
-        headers = {"X-Auth-Token": self._token} if self._token else {}
-        if version:
-            headers["OpenStack-API-Version"] = f"compute {version}"
-        if data is not None:
-            headers["Content-Type"] = "application/octet-stream"
-        async with self._session.request(
-            method, f"{self._url}{path}", json=body if data is None else None, data=data, headers=headers
-        ) as answer:
-            self.headers = dict(answer.headers)
-            return answer.status, await answer.json(content_type=None) if await answer.read() else None
-
-    async def as_user(self, user: str, password: str, project: str) -> Api:
-        scope = {"project": {"name": project, "domain": {"id": "default"}}}
-        who = {"name": user, "domain": {"id": "default"}, "password": password}
-        body = {"auth": {"identity": {"methods": ["password"], "password": {"user": who}}, "scope": scope}}
-        status, _document = await self.call("POST", "/identity/v3/auth/tokens", body)
-        assert status == 201
-        return Api(self._session, self._url, self.headers["X-Subject-Token"])
-
-
-@pytest.fixture
-def node() -> FakeNode:
-    return FakeNode("host-1")
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path, unused_tcp_port: int, node: FakeNode) -> AsyncIterator[Cloud]:
-    url = f"http://127.0.0.1:{unused_tcp_port}"
-    opened = await open_cloud(tmp_path / "cloud", [node], url)
-    runner = web.AppRunner(make_app(opened), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    yield opened
-    await runner.cleanup()
-    await opened.conductor.close()
-    await opened.store.close()
-
-
-@pytest.fixture
-async def nobody(cloud: Cloud) -> AsyncIterator[Api]:
-    async with aiohttp.ClientSession() as session:
-        yield Api(session, cloud.url)
-
-
 async def _with_role(cloud: Cloud, nobody: Api, role: str) -> Api:
     """A new user with one role in a project of their own."""
     number = next(_numbers)
     async with cloud.store.write() as connection:
-        await identity.add_project(connection, f"p{number}", f"project-{number}", 0.0)
-        await identity.add_user(
-            connection, f"u{number}", f"user-{number}", "pass", b"salt", f"p{number}", 0.0
-        )
-        await identity.assign(connection, f"u{number}", f"p{number}", role)
+        project = f"p-{number}"
+        await identity.add_project(connection, project, f"project-{number}", 0.0)
+        await identity.add_user(connection, f"u{number}", f"user-{number}", "pass", b"salt", project, 0.0)
+        await identity.assign(connection, f"u{number}", project, role)
     return await nobody.as_user(f"user-{number}", "pass", f"project-{number}")
 
 
@@ -174,14 +113,14 @@ async def test_without_a_token_nothing_is_told(nobody: Api, path: str) -> None:
 
 @pytest.mark.parametrize("spoil", ["truncated", "other key", "rubbish", "expired"])
 async def test_a_spoiled_token_is_no_token(cloud: Cloud, nobody: Api, member: Api, spoil: str) -> None:
-    good = cloud.tokens.read(member._token)
+    good = cloud.tokens.read(member.token)
     tokens = {
-        "truncated": member._token[:-2],
+        "truncated": member.token[:-2],
         "other key": identity.Tokens(bytes(32), cloud.clock).mint(good),
         "rubbish": "gAAAA.ü",
         "expired": cloud.tokens.mint(replace(good, expires_at=cloud.clock() - 1)),
     }
-    member._token = tokens[spoil].encode("ascii", "replace").decode()
+    member.token = tokens[spoil].encode("ascii", "replace").decode()
     assert (await member.call("GET", "/compute/v2.1/servers"))[0] == 401
 
 
@@ -324,7 +263,7 @@ async def test_a_disk_is_never_resized_to_less_than_it_holds(
 async def test_an_application_credential_signs_in_until_it_is_deleted(
     cloud: Cloud, nobody: Api, member: Api
 ) -> None:
-    user = cloud.tokens.read(member._token).user_id
+    user = cloud.tokens.read(member.token).user_id
     path = f"/identity/v3/users/{user}/application_credentials"
     body = {"application_credential": {"name": "ci", "secret": "s3cret"}}
     status, made = await member.call("POST", path, body)
@@ -336,7 +275,7 @@ async def test_an_application_credential_signs_in_until_it_is_deleted(
     }
     sign_in = {"auth": {"identity": method}}
     assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 201
-    script = Api(nobody._session, nobody._url, nobody.headers["X-Subject-Token"])
+    script = Api(nobody.session, nobody.url, nobody.headers["X-Subject-Token"])
     assert (await script.call("GET", "/compute/v2.1/servers"))[0] == 200
     assert (await member.call("DELETE", f"{path}/{credential}"))[0] == 204
     assert (await script.call("GET", "/compute/v2.1/servers"))[0] == 401
@@ -347,7 +286,7 @@ async def test_an_application_credential_signs_in_until_it_is_deleted(
 async def test_an_application_credential_expires_and_is_no_more_than_its_maker(
     cloud: Cloud, nobody: Api, member: Api
 ) -> None:
-    user = cloud.tokens.read(member._token).user_id
+    user = cloud.tokens.read(member.token).user_id
     path = f"/identity/v3/users/{user}/application_credentials"
 
     async def make(**fields: object) -> tuple[int, Any]:
@@ -370,9 +309,9 @@ async def test_an_application_credential_expires_and_is_no_more_than_its_maker(
     assert status == 201
     assert [role["name"] for role in token["token"]["roles"]] == ["reader"]
     assert token["token"]["expires_at"][:16] == until.isoformat()[:16]
-    made_by_it = Api(nobody._session, nobody._url, nobody.headers["X-Subject-Token"])
+    made_by_it = Api(nobody.session, nobody.url, nobody.headers["X-Subject-Token"])
     assert (await made_by_it.call("POST", "/compute/v2.1/os-keypairs", {"keypair": {"name": "x"}}))[0] == 403
-    exchange = {"identity": {"methods": ["token"], "token": {"id": made_by_it._token}}}
+    exchange = {"identity": {"methods": ["token"], "token": {"id": made_by_it.token}}}
     assert (await nobody.call("POST", "/identity/v3/auth/tokens", {"auth": exchange}))[0] == 401
     async with cloud.store.write() as connection:
         changed = {"expires_at": cloud.clock() - 1}
@@ -383,14 +322,14 @@ async def test_an_application_credential_expires_and_is_no_more_than_its_maker(
 async def test_a_credential_makes_no_credentials_and_ends_with_its_makers_role(
     cloud: Cloud, nobody: Api, member: Api
 ) -> None:
-    user = cloud.tokens.read(member._token).user_id
+    user = cloud.tokens.read(member.token).user_id
     path = f"/identity/v3/users/{user}/application_credentials"
     _status, made = await member.call("POST", path, {"application_credential": {"name": "ci", "secret": "s"}})
     secret = {"id": made["application_credential"]["id"], "secret": "s"}
     method = {"methods": ["application_credential"], "application_credential": secret}
     sign_in = {"auth": {"identity": method}}
     assert (await nobody.call("POST", "/identity/v3/auth/tokens", sign_in))[0] == 201
-    thief = Api(nobody._session, nobody._url, nobody.headers["X-Subject-Token"])
+    thief = Api(nobody.session, nobody.url, nobody.headers["X-Subject-Token"])
     assert (await thief.call("POST", path, {"application_credential": {"name": "more"}}))[0] == 403
     assert (await thief.call("DELETE", f"{path}/{secret['id']}"))[0] == 403
     async with cloud.store.write() as connection:
@@ -399,7 +338,7 @@ async def test_a_credential_makes_no_credentials_and_ends_with_its_makers_role(
 
 
 def test_a_token_of_a_release_that_knew_no_credentials_is_still_good(cloud: Cloud, member: Api) -> None:
-    who = cloud.tokens.read(member._token)
+    who = cloud.tokens.read(member.token)
     older = json.dumps([value for name, value in vars(who).items() if name != "credential_id"])
     body, signature = (
         base64.urlsafe_b64encode(part).decode().rstrip("=")

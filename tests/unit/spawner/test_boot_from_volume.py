@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +15,10 @@ from spawner.compute.guest_plan import GuestFiles
 from spawner.devices import VOLUME_FILES
 from spawner.images import ImageFiles
 from spawner.store import servers
-from tests.unit.spawner.callers import Caller, served
+from tests.unit.spawner.callers import Caller
 
 SERVERS, VOLUMES = "/compute/v2.1/servers", "/volume/v3/volumes"
 INVALID = "Block Device Mapping is Invalid: "
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
-    async with served(tmp_path, unused_tcp_port) as found:
-        yield found
-
-
-@pytest.fixture
-async def member(cloud: Cloud) -> AsyncIterator[Caller]:
-    async with aiohttp.ClientSession() as session:
-        yield Caller(session, cloud, "p1", "member")
 
 
 @pytest.fixture

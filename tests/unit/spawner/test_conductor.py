@@ -54,13 +54,6 @@ def _conductor(store: Store, *nodes: FakeNode) -> Conductor:
     return Conductor(store, nodes, clock=lambda: float(next(clock)), new_id=lambda: next(ids))
 
 
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(str(tmp_path / "spawner.db"))
-    yield opened
-    await opened.close()
-
-
 async def _get(store: Store, server_id: str) -> Server:
     async with store.read() as connection:
         return await servers.get(connection, server_id)

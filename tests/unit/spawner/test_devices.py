@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,6 @@ from spawner.errors import Conflict
 from spawner.network.guest_networks import netdev_arguments
 from spawner.store.engine import SCHEMA_VERSION, Store, open_store
 from spawner.store.tables import DEVICE_SLOTS, NETWORKS, VOLUMES
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(str(tmp_path / "spawner.db"))
-    yield opened
-    await opened.close()
 
 
 async def _port(store: Store, number: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from spawner.compute.fake_node import FakeNode
 from spawner.service import open_cloud
 from spawner.store import servers
 from spawner.store.tables import NETWORKS, SUBNETS
-from tests.unit.spawner.callers import Caller, served
+from tests.unit.spawner.callers import Caller
 
 NETWORK = "/network/v2.0"
 NOTHING = "00000000-0000-4000-8000-000000000000"
@@ -52,18 +51,6 @@ class Api(Caller):
             if family in families:
                 await self.made("subnets", "subnet", network_id=network, cidr=cidr, ip_version=family)
         return await self.made("ports", "port", network_id=network)
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
-    async with served(tmp_path, unused_tcp_port) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
 
 
 @pytest.fixture

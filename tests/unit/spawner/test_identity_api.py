@@ -2,71 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from spawner import identity, revocation
-from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
-from spawner.compute.fake_node import FakeNode
 from spawner.identity import TOKEN_LIFE_S, Identity, NotAuthenticated
-from spawner.service import open_cloud
 from spawner.sign_ins import MOST_FOR_ADDRESS, MOST_FOR_NAME, WINDOW_S, SignIns, TooManyAttempts
 from spawner.store.engine import open_store
+from tests.unit.spawner.callers import Api
 
 BASE = "/identity/v3"
-
-
-class Api:
-    """Calls with one token."""
-
-    def __init__(self, session: aiohttp.ClientSession, url: str, token: str = "") -> None:
-        self.session, self.url, self.token = session, url, token
-        self.headers: dict[str, str] = {}
-
-    async def call(self, method: str, path: str, body: object = None, subject: str = "") -> tuple[int, Any]:
-        headers = {"X-Auth-Token": self.token} if self.token else {}
-        if subject:
-            headers["X-Subject-Token"] = subject
-        async with self.session.request(method, f"{self.url}{path}", json=body, headers=headers) as answer:
-            self.headers = dict(answer.headers)
-            return answer.status, await answer.json(content_type=None) if await answer.read() else None
-
-    async def sign_in(self, user: str, password: str, project: str) -> tuple[int, Any]:
-        who = {"name": user, "domain": {"id": "default"}, "password": password}
-        scope = {"project": {"name": project, "domain": {"id": "default"}}}
-        method = {"methods": ["password"], "password": {"user": who}}
-        return await self.call("POST", f"{BASE}/auth/tokens", {"auth": {"identity": method, "scope": scope}})
-
-    async def as_user(self, user: str, password: str, project: str) -> Api:
-        status, document = await Api(self.session, self.url).sign_in(user, password, project)
-        assert status == 201, document
-        other = Api(self.session, self.url)
-        await other.sign_in(user, password, project)
-        return Api(self.session, self.url, other.headers["X-Subject-Token"])
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
-    opened = await open_cloud(tmp_path / "cloud", [FakeNode("host-1")], f"http://127.0.0.1:{unused_tcp_port}")
-    runner = web.AppRunner(make_app(opened), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    yield opened
-    await runner.cleanup()
-    await opened.conductor.close()
-    await opened.store.close()
-
-
-@pytest.fixture
-async def nobody(cloud: Cloud) -> AsyncIterator[Api]:
-    async with aiohttp.ClientSession() as session:
-        yield Api(session, cloud.url)
 
 
 @pytest.fixture

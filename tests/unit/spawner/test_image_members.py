@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import aiohttp
 import pytest
 from sqlalchemy import insert
@@ -12,7 +9,7 @@ from sqlalchemy import insert
 from spawner.api import image_members
 from spawner.api.cloud import Cloud
 from spawner.store.tables import IMAGE_MEMBERS
-from tests.unit.spawner.callers import PROJECTS, Caller, served
+from tests.unit.spawner.callers import PROJECTS, Caller
 
 IMAGES = "/image/v2/images"
 
@@ -37,17 +34,10 @@ class Api(Caller):
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
-    async with served(tmp_path, unused_tcp_port) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def people(cloud: Cloud) -> AsyncIterator[tuple[Api, Api, Api]]:
+def people(cloud: Cloud, session: aiohttp.ClientSession) -> tuple[Api, Api, Api]:
     """The owner, a member of the image, and somebody else."""
-    async with aiohttp.ClientSession() as session:
-        owner, member, other = (Api(session, cloud, project, "member") for project in PROJECTS)
-        yield owner, member, other
+    owner, member, other = (Api(session, cloud, project, "member") for project in PROJECTS)
+    return owner, member, other
 
 
 async def test_it_is_offered_accepted_used_and_taken_back(people: tuple[Api, Api, Api]) -> None:

@@ -8,10 +8,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from aiohttp import web
 
 from spawner import identity
-from spawner.api.app import make_app
 from spawner.api.cloud import Cloud
 from spawner.compute import measure
 from spawner.compute.fake_node import FakeNode
@@ -20,6 +18,7 @@ from spawner.conductor import Caller
 from spawner.identity import Identity
 from spawner.service import open_cloud
 from spawner.store.servers import Flavor, Server
+from tests.listening import listening
 
 STAT = "4242 (CPU 0/TCG) x) S 1 4242 4242 0 -1 4194368 9 0 0 0 250 50 0 0 20 0 5 0 99 1 1"
 NET_DEV = """Inter-|   Receive                                                |  Transmit
@@ -53,13 +52,8 @@ def test_what_the_system_says_is_read() -> None:
 async def site(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[tuple[Cloud, FakeNode]]:
     node = FakeNode("host-1")
     cloud = await open_cloud(tmp_path, [node], f"http://127.0.0.1:{unused_tcp_port}")
-    runner = web.AppRunner(make_app(cloud), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-    yield cloud, node
-    await runner.cleanup()
-    await cloud.conductor.close()
-    await cloud.store.close()
+    async with listening(cloud):
+        yield cloud, node
 
 
 async def _get(cloud: Cloud, headers: dict[str, str]) -> tuple[int, str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ from spawner.placement import DISK_GB, MEMORY_MB, VCPU, Inventory, Provider
 from spawner.store.engine import SCHEMA_VERSION, Store, open_store
 
 SMALL = {VCPU: 1, MEMORY_MB: 512, DISK_GB: 1}
-
-
-@pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    opened = await open_store(str(tmp_path / "spawner.db"))
-    yield opened
-    await opened.close()
 
 
 async def _provider(store: Store, name: str = "host-1", vcpus: int = 4) -> str:

@@ -86,6 +86,15 @@ def _conductor(store: Store, node: QemuNode) -> Conductor:
     return Conductor(store, [node], clock=lambda: 2.0, new_id=lambda: str(uuid.uuid4()))
 
 
+async def _with_server(store: Store, node: QemuNode) -> Conductor:
+    """A conductor of this node that has made the server, or has failed to."""
+    conductor = _conductor(store, node)
+    await conductor.start()
+    await conductor.create(_server(), _caller())
+    await conductor.settled()
+    return conductor
+
+
 async def _get(store: Store) -> Server:
     async with store.read() as connection:
         return await servers.get(connection, SERVER)
@@ -97,10 +106,7 @@ async def test_sp_07_a_guest_without_space_is_paused_and_can_go_on(
 ) -> None:
     play.write_text("no-space")
     node = _node(tmp_path, store, tmp_path / "instances", outlive=outlive)
-    conductor = _conductor(store, node)
-    await conductor.start()
-    await conductor.create(_server(), _caller())
-    await conductor.settled()
+    conductor = await _with_server(store, node)
     told: list[events.Event] = []
     for _ in range(1000):
         async with store.read() as connection:
@@ -138,10 +144,7 @@ async def test_sp_07_a_server_that_finds_the_disk_full_is_an_error_and_leaves_no
 ) -> None:
     assert not play.exists()
     node = _node(tmp_path, store, full / "instances")
-    conductor = _conductor(store, node)
-    await conductor.start()
-    await conductor.create(_server(), _caller())
-    await conductor.settled()
+    await _with_server(store, node)
     server = await _get(store)
     assert server.status == "ERROR"
     assert server.fault is not None
@@ -156,10 +159,7 @@ async def test_sp_02_a_qemu_that_dies_at_once_is_the_servers_fault_with_its_last
 ) -> None:
     play.write_text("dies")
     node = _node(tmp_path, store, tmp_path / "instances", outlive=True)
-    conductor = _conductor(store, node)
-    await conductor.start()
-    await conductor.create(_server(), _caller())
-    await conductor.settled()
+    await _with_server(store, node)
     server = await _get(store)
     assert server.status == "ERROR"
     assert server.fault is not None
@@ -176,10 +176,7 @@ async def test_sp_23_guests_of_the_policy_end_are_shut_down_in_order(
     """The power button first, and only who does not obey is ended by force; the server is stopped then."""
     play.write_text(mode)
     node = _node(tmp_path, store, tmp_path / "instances")
-    conductor = _conductor(store, node)
-    await conductor.start()
-    await conductor.create(_server(), _caller())
-    await conductor.settled()
+    await _with_server(store, node)
     started_s = time.monotonic()
     await node.close(grace_s=2.0)
     took_s = time.monotonic() - started_s
@@ -195,10 +192,7 @@ async def test_sp_23_guests_of_the_policy_end_are_shut_down_in_order(
 async def test_a_server_that_reboots_comes_up_again(tmp_path: Path, store: Store, play: Path) -> None:
     play.write_text("reboots")
     node = _node(tmp_path, store, tmp_path / "instances")
-    conductor = _conductor(store, node)
-    await conductor.start()
-    await conductor.create(_server(), _caller())
-    await conductor.settled()
+    conductor = await _with_server(store, node)
     await asyncio.sleep(1.0)
     assert (await _get(store)).status == "ACTIVE"
     assert await node.running() == {SERVER: PowerState.RUNNING}
@@ -224,10 +218,7 @@ async def test_sp_06_the_disk_of_a_server_that_the_store_never_had_is_left_alone
     """A store that was lost, or another one by mistake: guests end, no disk goes."""
     assert not play.exists()
     node = _node(tmp_path, store, tmp_path / "instances", outlive=True)
-    conductor = _conductor(store, node)
-    await conductor.start()
-    await conductor.create(_server(), _caller())
-    await conductor.settled()
+    await _with_server(store, node)
     await node.close()
     assert len(list(guest_record.all_in(tmp_path / "instances"))) == 1
     other = await open_store(str(tmp_path / "other.db"))
@@ -266,10 +257,7 @@ async def test_what_is_set_of_a_server_shows_in_its_guests_metadata(
 ) -> None:
     play.write_text("runs")
     node = _node(tmp_path, store, tmp_path / "instances")
-    conductor = _conductor(store, node)
-    await conductor.start()
-    await conductor.create(_server(), _caller())
-    await conductor.settled()
+    conductor = await _with_server(store, node)
     record = guest_record.read(tmp_path / "instances" / SERVER)
     assert record is not None
     metadata = record.run / "metadata.sock"
@@ -296,10 +284,7 @@ async def test_q35_has_a_root_port_for_each_device_that_comes_and_goes(
         properties = {"hw_machine_type": "q35", "hw_disk_bus": "sata"}
         await connection.execute(update(IMAGES).values(properties=properties))
     node = _node(tmp_path, store, tmp_path / "instances")
-    conductor = _conductor(store, node)
-    await conductor.start()
-    await conductor.create(_server(), _caller())
-    await conductor.settled()
+    await _with_server(store, node)
     record = guest_record.read(tmp_path / "instances" / SERVER)
     assert record is not None
     assert (record.spec.machine, record.spec.disks[0].bus) == ("q35", Bus.SATA)

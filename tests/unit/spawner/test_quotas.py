@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from instance_metadata import documents
 from spawner.api.cloud import Cloud
 from spawner.compute import guest_plan
 from spawner.store import servers
-from tests.unit.spawner.callers import Caller, served
+from tests.unit.spawner.callers import Caller
 
 COMPUTE, NETWORK, VOLUME = "/compute/v2.1", "/network/v2.0", "/volume/v3"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJq0tmXNeXv4qAxb7c2b4O5W1YsyUy4IVYQbWdJzk4Ev"
@@ -36,18 +35,6 @@ class Api(Caller):
         if "networks" not in form and version >= "2.37":
             form["networks"] = "none"
         return await self.call("POST", f"{COMPUTE}/servers", {"server": form}, version)
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
-    async with served(tmp_path, unused_tcp_port) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as opened:
-        yield opened
 
 
 @pytest.fixture

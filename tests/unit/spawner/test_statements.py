@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
-import aiohttp
-import pytest
 from sqlalchemy import event
 
 from spawner.api.cloud import Cloud
-from tests.unit.spawner.callers import Caller, served
+from tests.unit.spawner.callers import Caller
 
 SERVERS = "/compute/v2.1/servers"
-
-
-@pytest.fixture
-async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
-    async with served(tmp_path, unused_tcp_port) as opened:
-        yield opened
-
-
-@pytest.fixture
-async def member(cloud: Cloud) -> AsyncIterator[Caller]:
-    async with aiohttp.ClientSession() as session:
-        yield Caller(session, cloud, "p1", "member")
 
 
 @contextmanager

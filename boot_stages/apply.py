@@ -14,7 +14,7 @@ from boot_stages import actions
 from boot_stages.actions import reveal
 from boot_stages.commands import NOT_FOUND, Command
 from boot_stages.errors import ActionFailed, CommandFailed, LeftOut, ModuleFailed
-from boot_stages.files import as_user, write_whole
+from boot_stages.files import as_user, give_to, write_whole
 from boot_stages.log import logger
 from boot_stages.paths import below, open_parent
 from boot_stages.value import Value
@@ -260,9 +260,7 @@ def _make_directory(action: actions.MakeDirectory, effects: Effects) -> None:
                 pass
             found = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=parent)
             try:
-                if owner is not None:
-                    os.fchown(found, *owner)
-                os.fchmod(found, action.mode)
+                give_to(found, owner, action.mode)
             finally:
                 os.close(found)
         finally:
@@ -325,9 +323,7 @@ def _set_mode(action: actions.SetMode, effects: Effects) -> None:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         found = os.open(name, flags, dir_fd=parent)
         try:
-            if owner is not None:
-                os.fchown(found, *owner)
-            os.fchmod(found, action.mode)
+            give_to(found, owner, action.mode)
         finally:
             os.close(found)
     finally:

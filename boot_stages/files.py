@@ -99,6 +99,13 @@ def _read_all(parent: int, name: str) -> bytes:
         return file.read()
 
 
+def give_to(descriptor: int, owner: tuple[int, int] | None, mode: int) -> None:
+    """Set owner, where one is given, and mode; in this order, for a change of owner clears set-uid bits."""
+    if owner is not None:
+        os.fchown(descriptor, *owner)
+    os.fchmod(descriptor, mode)
+
+
 def _replace(
     parent: int, name: str, content: bytes, mode: int, owner: tuple[int, int] | None, *, durable: bool
 ) -> None:
@@ -112,9 +119,7 @@ def _replace(
             view = memoryview(content)
             while view:
                 view = view[os.write(descriptor, view) :]
-            if owner is not None:
-                os.fchown(descriptor, *owner)
-            os.fchmod(descriptor, mode)
+            give_to(descriptor, owner, mode)
             if durable:
                 os.fsync(descriptor)
         finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from configdrive.findings import Finding, error
 from configdrive.source import MIB
+from instance_metadata.reading import depth_exceeds
 
 MOST_BYTES = 4 * MIB
 DEEPEST = 64
@@ -35,7 +36,7 @@ def parse(content: bytes, path: str) -> tuple[object, Finding | None]:
     except ValueError as fault:
         # NaN, Infinity, or an integer with thousands of digits.
         return None, _invalid(path, str(fault).partition(";")[0], None, None)
-    return (None, _too_deep(path)) if _depth_exceeds(value, DEEPEST) else (value, None)
+    return (None, _too_deep(path)) if depth_exceeds(value, DEEPEST) else (value, None)
 
 
 def _text(content: bytes, path: str) -> tuple[str, Finding | None]:
@@ -82,18 +83,3 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not a JSON number")
-
-
-def _depth_exceeds(value: object, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        below: list[object] = []
-        for item in level:
-            if isinstance(item, dict):
-                below.extend(item.values())
-            elif isinstance(item, list):
-                below.extend(item)
-        if not below:
-            return False
-        level = below
-    return True

@@ -105,16 +105,25 @@ def _add_process(group: argparse._ArgumentGroup) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until TERM; 2 when something was asked for wrongly, 1 when it cannot be done."""
-    from instance_metadata.errors import InvalidInstance
-    from metadata_server.errors import BadListener, MetadataServerError
-
+    """Serve until TERM; the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    try:
+
+    def carry_out() -> int:
         config = _config(arguments)
         if arguments.check:
             return _check(config, arguments.format)
         return _serve(config, arguments)
+
+    return _status(carry_out)
+
+
+def _status(carry_out: Callable[[], int]) -> int:
+    """What it gives; 2 when something was asked for wrongly, 1 when it cannot be done; the reason is told."""
+    from instance_metadata.errors import InvalidInstance
+    from metadata_server.errors import BadListener, MetadataServerError
+
+    try:
+        return carry_out()
     except (BadListener, InvalidInstance) as fault:
         output.complain(f"guestling serve: {fault}")
         return 2
@@ -154,10 +163,9 @@ def _serve(config: Config, arguments: argparse.Namespace) -> int:
 def _work(
     config: Config, arguments: argparse.Namespace, number: int, ready: Callable[[tuple[str, ...]], None]
 ) -> int:
+    """One process that serves: with several, a failure ends it with a status of its own."""
     from dataclasses import replace
 
-    from instance_metadata.errors import InvalidInstance
-    from metadata_server.errors import BadListener, MetadataServerError
     from metadata_server.service import Service
 
     if config.admin is not None and arguments.workers > 1:
@@ -166,15 +174,11 @@ def _work(
     async def serve() -> None:
         await Service(config).run(ready)
 
-    try:
+    def carry_out() -> int:
         _loop_runner(arguments.loop)(serve())
-    except (BadListener, InvalidInstance) as fault:
-        output.complain(f"guestling serve: {fault}")
-        return 2
-    except MetadataServerError as failure:
-        output.complain(f"guestling serve: {failure}")
-        return 1
-    return 0
+        return 0
+
+    return _status(carry_out)
 
 
 def _loop_runner(wanted: str) -> Callable[[Coroutine[None, None, None]], None]:

@@ -27,7 +27,7 @@ from spawner.compute.node import ComputeNode
 from spawner.compute.qemu import accelerator, run_directory
 from spawner.compute.qemu.node import QEMU, QemuNode
 from spawner.errors import NoNetworkBackend
-from spawner.images import HASH_ALGORITHM, ImageFiles
+from spawner.images import ImageFiles
 from spawner.network import bridge_networks, choose
 from spawner.page.lint import Lint
 from spawner.service import open_cloud
@@ -170,20 +170,15 @@ async def add_image(
             insert(IMAGES).values(
                 id=image_id,
                 name=name,
-                status="active",
                 visibility="public",
                 owner=owner,
                 disk_format=disk_format,
                 container_format=container_format,
-                size=taken.size,
-                virtual_size=taken.virtual_size,
-                checksum=taken.checksum,
-                os_hash_algo=HASH_ALGORITHM,
-                os_hash_value=taken.os_hash_value,
                 properties=properties,
                 tags=[],
                 created_at=time.time(),
                 updated_at=time.time(),
+                **taken.columns(),
             )
         )
     return image_id

@@ -52,7 +52,7 @@ def _load_json(text: bytes, source: str) -> Loaded:
         raise _refused(source, None, "nested too deeply", f"Use at most {MAX_DEPTH} levels") from error
     except ValueError as error:  # not UTF-8, NaN, an integer of too many digits
         raise _refused(source, None, f"not JSON: {error}", "Write UTF-8 JSON with finite numbers") from error
-    if _depth_exceeds(value, MAX_DEPTH):
+    if depth_exceeds(value, MAX_DEPTH):
         raise _refused(source, None, "nested too deeply", f"Use at most {MAX_DEPTH} levels")
     return Loaded(value, _JsonLines(text, source))
 
@@ -97,7 +97,8 @@ def _unique_keys(source: str) -> Callable[[list[tuple[str, object]]], dict[str, 
     return build
 
 
-def _depth_exceeds(value: object, limit: int) -> bool:
+def depth_exceeds(value: object, limit: int) -> bool:
+    """Whether maps and lists of a document stand in one another more than so many levels deep."""
     level = [value]
     for _ in range(limit):
         below: list[object] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
@@ -208,7 +208,7 @@ def parse_identity(fields: Fields) -> Identity | None:
     network = proxy.text("network") if proxy is not None else ""
     identity = Identity(
         source_ips=_normal_addresses(entry, "source_ips"),
-        macs=_macs(entry, "macs"),
+        macs=parse_macs(entry),
         ports=entry.integers("ports", 1, 65535),
         socket=entry.optional_text("socket"),
         network=network,
@@ -227,24 +227,25 @@ def parse_identity(fields: Fields) -> Identity | None:
 
 
 def _normal_addresses(entry: Fields, name: str) -> tuple[str, ...]:
-    found = []
-    for i, text in enumerate(entry.texts(name)):
-        address = normal_address(text)
-        if address is None:
-            entry.fault(f"{name}[{i}]", "not an IP address", "Write an IPv4 or IPv6 address")
-        else:
-            found.append(address)
-    return tuple(found)
+    return _each(entry, name, normal_address, "not an IP address", "Write an IPv4 or IPv6 address")
 
 
-def _macs(entry: Fields, name: str) -> tuple[str, ...]:
+def parse_macs(entry: Fields) -> tuple[str, ...]:
+    remedy = "Write six pairs of hex digits with colons"
+    return _each(entry, "macs", parse_mac, "not a MAC address", remedy)
+
+
+def _each(
+    entry: Fields, name: str, parse: Callable[[str], str | None], problem: str, remedy: str
+) -> tuple[str, ...]:
+    """The items of a list that can be read; each that cannot is a fault of its own."""
     found = []
     for i, text in enumerate(entry.texts(name)):
-        mac = parse_mac(text)
-        if mac is None:
-            entry.fault(f"{name}[{i}]", "not a MAC address", "Write six pairs of hex digits with colons")
+        item = parse(text)
+        if item is None:
+            entry.fault(f"{name}[{i}]", problem, remedy)
         else:
-            found.append(mac)
+            found.append(item)
     return tuple(found)
 
 
@@ -273,7 +274,3 @@ def parse_addresses(fields: Fields) -> Addresses | None:
     )
     entry.finish(("fixed_ipv4", "fixed_ipv6", "floating"))
     return addresses
-
-
-def parse_macs(fields: Fields) -> tuple[str, ...]:
-    return _macs(fields, "macs")

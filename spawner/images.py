@@ -51,6 +51,17 @@ class Upload:
     checksum: str
     os_hash_value: str
 
+    def columns(self) -> dict[str, object]:
+        """What the store says of an image from the moment on that its bytes are there."""
+        return {
+            "status": "active",
+            "size": self.size,
+            "virtual_size": self.virtual_size,
+            "checksum": self.checksum,
+            "os_hash_algo": HASH_ALGORITHM,
+            "os_hash_value": self.os_hash_value,
+        }
+
 
 class ImageFiles:
     """The directory that holds the bytes of images, one file each, named by id."""

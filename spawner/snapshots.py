@@ -10,7 +10,6 @@ from sqlalchemy import delete, insert, select, update
 from spawner.compute.node import ComputeNode
 from spawner.conductor import Caller
 from spawner.errors import SpawnerError
-from spawner.images import HASH_ALGORITHM
 from spawner.store.servers import Server
 from spawner.store.tables import IMAGES
 from spawner.work import Work
@@ -76,15 +75,5 @@ async def _activate(cloud: Cloud, image_id: str) -> None:
     taken = await asyncio.to_thread(cloud.images.adopt, image_id, DISK_FORMAT)
     async with cloud.store.write() as connection:
         await connection.execute(
-            update(IMAGES)
-            .where(IMAGES.c.id == image_id)
-            .values(
-                status="active",
-                updated_at=cloud.clock(),
-                size=taken.size,
-                virtual_size=taken.virtual_size,
-                checksum=taken.checksum,
-                os_hash_algo=HASH_ALGORITHM,
-                os_hash_value=taken.os_hash_value,
-            )
+            update(IMAGES).where(IMAGES.c.id == image_id).values(updated_at=cloud.clock(), **taken.columns())
         )

@@ -14,7 +14,7 @@ from spawner.api import image_access
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import IDENTITY, answer, iso, may, needs, page, wrong_field
-from spawner.images import HASH_ALGORITHM, ImageRefused
+from spawner.images import ImageRefused
 from spawner.store.tables import IMAGES, SERVERS
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -213,15 +213,7 @@ class _Images:
             if isinstance(error, ImageRefused):
                 raise Fault(415, str(error)) from error
             raise
-        await self._save(
-            row.id,
-            status="active",
-            size=taken.size,
-            virtual_size=taken.virtual_size,
-            checksum=taken.checksum,
-            os_hash_algo=HASH_ALGORITHM,
-            os_hash_value=taken.os_hash_value,
-        )
+        await self._save(row.id, **taken.columns())
         return web.Response(status=204)
 
     async def download(self, request: web.Request) -> web.StreamResponse:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 from aiohttp import web
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import devices, floating_ips, networks
 from spawner.api import network_forms as forms
-from spawner.api import network_lists, quotas
+from spawner.api import network_lists, network_views, quotas
+from spawner.api import network_ownership as ownership
+from spawner.api import network_security_groups as security_groups
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
-from spawner.api.requests import IDENTITY, answer, caller, declare, iso, needs, page, read_body
+from spawner.api.requests import IDENTITY, answer, caller, declare, needs, page, read_body
 from spawner.errors import Conflict, NotFound
 from spawner.store import servers
 from spawner.store.tables import (
@@ -35,28 +38,7 @@ EMPTY = (
 # The quota of these is 0, which is what somebody who asks for one is told.
 NONE_OF = {"routers": "router", "subnetpools": "subnetpool"}
 
-
 MTU, MTU_LEAST, MTU_MOST = 1500, 68, 65535
-# Neutron's names of protocols, beside their numbers.
-PROTOCOLS = frozenset(
-    {
-        "ah", "any", "dccp", "egp", "esp", "gre", "hopopt", "icmp", "icmpv6", "igmp", "ip", "ipip",
-        "ipv6-encap", "ipv6-frag", "ipv6-icmp", "ipv6-nonxt", "ipv6-opts", "ipv6-route", "ospf", "pgm",
-        "rsvp", "sctp", "tcp", "udp", "udplite", "vrrp",
-    }
-)  # fmt: skip
-
-_RULE_FIELDS = (
-    "security_group_id",
-    "direction",
-    "ethertype",
-    "port_range_min",
-    "port_range_max",
-    "remote_ip_prefix",
-    "remote_group_id",
-)
-
-
 # Path -> table, the word of one, what a client may change.
 _KINDS: dict[str, tuple[Any, str, Any]] = {
     "networks": (NETWORKS, "network", forms.NetworkChange),
@@ -106,8 +88,8 @@ class _Networks:
             "networks": (forms.NetworkBody, self._create_network),
             "subnets": (forms.SubnetBody, self._create_subnet),
             "ports": (forms.PortBody, self._create_port),
-            "security-groups": (forms.SecurityGroupBody, self._create_group),
-            "security-group-rules": (forms.RuleBody, self._create_rule),
+            "security-groups": (forms.SecurityGroupBody, partial(security_groups.create_group, cloud)),
+            "security-group-rules": (forms.RuleBody, partial(security_groups.create_rule, cloud)),
         }
 
     # --- reading ----------------------------------------------------------------------------------------
@@ -117,13 +99,13 @@ class _Networks:
 
         async def handler(request: web.Request) -> web.Response:
             async with self._cloud.store.write() as connection:
-                await self._default_group(connection, request[IDENTITY].project_id)
+                await security_groups.add_default(self._cloud, connection, request[IDENTITY].project_id)
             async with self._cloud.store.read() as connection:
                 query = select(table).order_by(table.c.created_at, table.c.id)
                 rows = [
                     row for row in (await connection.execute(query)).all() if _is_visible(path, request, row)
                 ]
-                views = [await self._view(connection, path, row) for row in rows]
+                views = [await network_views.document(connection, path, row) for row in rows]
             wanted = [view for view in views if network_lists.matches(view, request)]
             shown = [network_lists.chosen_fields(view, request) for view in wanted]
             found, _more = page(request, shown, lambda view: str(view.get("id", "")))
@@ -137,7 +119,7 @@ class _Networks:
         async def handler(request: web.Request) -> web.Response:
             async with self._cloud.store.read() as connection:
                 row = await self._get(connection, path, request)
-                return answer({word: await self._view(connection, path, row)})
+                return answer({word: await network_views.document(connection, path, row)})
 
         return handler
 
@@ -149,80 +131,6 @@ class _Networks:
             title = "".join(part.capitalize() for part in word.split("_"))
             raise Fault(404, f"{title} {wanted[:64]} could not be found.", f"{title}NotFound")
         return row
-
-    async def _view(self, connection: AsyncConnection, path: str, row: Any) -> dict[str, Any]:
-        document = dict(row._mapping)  # the public name of a row's own columns
-        document["tenant_id"] = row.project_id
-        document["created_at"], document["updated_at"] = (
-            iso(row.created_at),
-            iso(row.updated_at or row.created_at),
-        )
-        document.setdefault("tags", [])
-        document["revision_number"] = 1
-        if path == "networks":
-            query = select(SUBNETS.c.id).where(SUBNETS.c.network_id == row.id)
-            document["subnets"] = list((await connection.execute(query)).scalars())
-            document.update(
-                {
-                    "status": "ACTIVE",
-                    "router:external": networks.is_external(row),
-                    "port_security_enabled": True,
-                    "availability_zones": ["nova"],
-                    "availability_zone_hints": [],
-                    "provider:network_type": "local",
-                    "provider:physical_network": None,
-                    "provider:segmentation_id": None,
-                    "ipv4_address_scope": None,
-                    "ipv6_address_scope": None,
-                    "is_default": False,
-                    "qos_policy_id": None,
-                    "vlan_transparent": None,
-                    "dns_domain": "",
-                }
-            )
-        elif path == "ports":
-            document.update(
-                {
-                    "binding:vnic_type": "normal",
-                    "allowed_address_pairs": [],
-                    "extra_dhcp_opts": [],
-                    "port_security_enabled": True,
-                    "dns_assignment": [],
-                    "dns_name": "",
-                    "dns_domain": "",
-                    "binding:host_id": "",
-                    "binding:profile": {},
-                    "binding:vif_type": "other" if row.device_id else "unbound",
-                    # Neutron's word for whether the rules of security groups are held: no backend does.
-                    "binding:vif_details": {"port_filter": False},
-                    "ip_allocation": "immediate" if row.fixed_ips else "none",
-                    "propagate_uplink_status": False,
-                    "qos_policy_id": None,
-                    "qos_network_policy_id": None,
-                    "resource_request": None,
-                    "device_profile": None,
-                    "data_plane_status": None,
-                    "numa_affinity_policy": None,
-                    "hardware_offload_type": None,
-                }
-            )
-        elif path == "subnets":
-            document.update(
-                {
-                    "subnetpool_id": None,
-                    "service_types": [],
-                    "segment_id": None,
-                    "dns_publish_fixed_ip": False,
-                }
-            )
-        elif path == "security-group-rules":
-            document["remote_address_group_id"] = None
-        elif path == "security-groups":
-            query = select(SECURITY_GROUP_RULES).where(SECURITY_GROUP_RULES.c.security_group_id == row.id)
-            rules = (await connection.execute(query)).all()
-            views = [await self._view(connection, "security-group-rules", rule) for rule in rules]
-            document.update(security_group_rules=views, stateful=True, shared=False)
-        return document
 
     def nothing(self, path: str) -> Handler:
         """An empty list: the clients ask for it, and there are none here."""
@@ -279,26 +187,14 @@ class _Networks:
         async def handler(request: web.Request) -> web.Response:
             wish = getattr(await read_body(request, form), word)
             async with self._cloud.store.write() as connection:
-                await self._default_group(connection, request[IDENTITY].project_id)
-                owner = wish.project_id or wish.tenant_id or request[IDENTITY].project_id
+                await security_groups.add_default(self._cloud, connection, request[IDENTITY].project_id)
+                owner = ownership.named_owner(request, wish)
                 await quotas.check_network(connection, owner, word)
                 new_id = await creator(connection, request, wish)
                 row = (await connection.execute(select(table).where(table.c.id == new_id))).one()
-                return answer({word: await self._view(connection, path, row)}, 201)
+                return answer({word: await network_views.document(connection, path, row)}, 201)
 
         return declare(handler, form)
-
-    def _common(self, request: web.Request, wish: forms.Owned) -> dict[str, Any]:
-        own = request[IDENTITY].project_id
-        owner = wish.project_id or wish.tenant_id or own
-        if owner != own and not request[IDENTITY].is_admin:
-            raise Fault(403, "rule:create for another project is disallowed by policy")
-        return {
-            "id": self._cloud.new_id(),
-            "project_id": owner,
-            "created_at": self._cloud.clock(),
-            "description": wish.description,
-        }
 
     async def _create_network(
         self, connection: AsyncConnection, request: web.Request, wish: forms.Network
@@ -306,7 +202,7 @@ class _Networks:
         if wish.shared and not request[IDENTITY].is_admin:
             raise Fault(403, "rule:create_network:shared is disallowed by policy")
         row = {
-            **self._common(request, wish),
+            **ownership.new_row(self._cloud, request, wish),
             "name": wish.name,
             "admin_state_up": wish.admin_state_up,
             "shared": wish.shared,
@@ -319,7 +215,7 @@ class _Networks:
         self, connection: AsyncConnection, request: web.Request, wish: forms.Subnet
     ) -> str:
         network_row = await networks.get(connection, NETWORKS, "Network", wish.network_id)
-        if network_row.project_id != request[IDENTITY].project_id and not request[IDENTITY].is_admin:
+        if not ownership.is_owner(request, network_row):
             raise Fault(404, f"Network {wish.network_id} could not be found.", "NetworkNotFound")
         network = networks.parse_cidr(wish.cidr)
         if network.version != int(wish.ip_version):
@@ -336,7 +232,7 @@ class _Networks:
         networks.check_subnet(network, gateway, pools)
         networks.check_routes(plain["host_routes"], wish.dns_nameservers)
         row = {
-            **self._common(request, wish),
+            **ownership.new_row(self._cloud, request, wish),
             **{
                 name: plain[name]
                 for name in (
@@ -361,10 +257,10 @@ class _Networks:
         network_row = await networks.get(connection, NETWORKS, "Network", wish.network_id)
         if networks.is_external(network_row):
             raise Fault(403, f"rule:create_port on the external network {wish.network_id} is disallowed")
-        if not network_lists.is_visible(request, network_row):
+        if not ownership.is_visible(request, network_row):
             raise Fault(404, f"Network {wish.network_id} could not be found.", "NetworkNotFound")
-        common = self._common(request, wish)
-        await self._check_groups(connection, common["project_id"], wish.security_groups or [])
+        common = ownership.new_row(self._cloud, request, wish)
+        await security_groups.check_known(connection, common["project_id"], wish.security_groups or [])
         mac = (wish.mac_address or networks.mac_address(self._cloud.random(3))).lower()
         taken = select(PORTS.c.id).where(PORTS.c.mac_address == mac)
         if (await connection.execute(taken)).first() is not None:
@@ -386,72 +282,6 @@ class _Networks:
         )
         return str(common["id"])
 
-    async def _check_groups(self, connection: AsyncConnection, project_id: str, wanted: list[str]) -> None:
-        """Raise Fault 404 for a security group that the project does not have."""
-        query = select(SECURITY_GROUPS.c.id).where(SECURITY_GROUPS.c.project_id == project_id)
-        known = set((await connection.execute(query)).scalars())
-        for group_id in wanted:
-            if group_id not in known:
-                raise Fault(404, f"Security group {group_id[:64]} does not exist", "SecurityGroupNotFound")
-
-    async def _create_group(
-        self, connection: AsyncConnection, request: web.Request, wish: forms.SecurityGroup
-    ) -> str:
-        if wish.name == "default":
-            raise Fault(409, "Default security group already exists.")
-        row = {**self._common(request, wish), "name": wish.name}
-        await connection.execute(insert(SECURITY_GROUPS).values(**row))
-        await quotas.check_network(connection, str(row["project_id"]), "security_group_rule", 2)
-        for family in ("IPv4", "IPv6"):
-            rule = {
-                **self._common(request, wish),
-                "description": "",
-                "security_group_id": row["id"],
-                "direction": "egress",
-                "ethertype": family,
-            }
-            await connection.execute(insert(SECURITY_GROUP_RULES).values(**rule))
-        return str(row["id"])
-
-    async def _create_rule(self, connection: AsyncConnection, request: web.Request, wish: forms.Rule) -> str:
-        group = await networks.get(connection, SECURITY_GROUPS, "Security group", wish.security_group_id)
-        if not network_lists.is_visible(request, group):
-            raise Fault(404, f"Security group {wish.security_group_id} does not exist")
-        if wish.remote_group_id is not None:
-            await self._check_groups(connection, group.project_id, [wish.remote_group_id])
-        if wish.remote_ip_prefix is not None:
-            networks.parse_cidr(wish.remote_ip_prefix)
-        row = {
-            **self._common(request, wish),
-            **{name: getattr(wish, name) for name in _RULE_FIELDS},
-            "protocol": _protocol(wish.protocol),
-        }
-        _check_ports(wish)
-        same = [SECURITY_GROUP_RULES.c[name] == row[name] for name in (*_RULE_FIELDS, "protocol")]
-        if found := (await connection.execute(select(SECURITY_GROUP_RULES.c.id).where(*same))).scalar():
-            text = f"Security group rule already exists. Rule id is {found}."
-            raise Fault(409, text, "SecurityGroupRuleExists")
-        await connection.execute(insert(SECURITY_GROUP_RULES).values(**row))
-        return str(row["id"])
-
-    async def _default_group(self, connection: AsyncConnection, project_id: str) -> None:
-        """Every project has a security group `default`; it is made when it is first looked for."""
-        query = (
-            select(func.count())
-            .select_from(SECURITY_GROUPS)
-            .where(SECURITY_GROUPS.c.project_id == project_id, SECURITY_GROUPS.c.name == "default")
-        )
-        if (await connection.execute(query)).scalar():
-            return
-        row = {
-            "id": self._cloud.new_id(),
-            "project_id": project_id,
-            "name": "default",
-            "description": "Default security group",
-            "created_at": self._cloud.clock(),
-        }
-        await connection.execute(insert(SECURITY_GROUPS).values(**row))
-
     # --- changing ---------------------------------------------------------------------------------------
 
     def change(self, path: str) -> Handler:
@@ -472,7 +302,7 @@ class _Networks:
                 values = {**given, "updated_at": self._cloud.clock()}
                 await connection.execute(update(table).where(table.c.id == row.id).values(**values))
                 row = (await connection.execute(select(table).where(table.c.id == row.id))).one()
-                return answer({word: await self._view(connection, path, row)})
+                return answer({word: await network_views.document(connection, path, row)})
 
         return declare(handler, form)
 
@@ -483,13 +313,13 @@ class _Networks:
             networks.check_subnet(ipaddress.ip_network(row.cidr), given.get("gateway_ip"), [])
             networks.check_routes([], given.get("dns_nameservers", []))
         elif path == "ports":
-            await self._check_groups(connection, row.project_id, given.get("security_groups", []))
-        elif path == "security-groups" and "default" in {row.name, given.get("name")} and "name" in given:
-            raise Fault(409, "Updating default security group not allowed.")
+            await security_groups.check_known(connection, row.project_id, given.get("security_groups", []))
+        elif path == "security-groups":
+            security_groups.check_change(row, given)
 
     async def _owned(self, connection: AsyncConnection, path: str, request: web.Request) -> Any:
         row = await self._get(connection, path, request)
-        if row.project_id != request[IDENTITY].project_id and not request[IDENTITY].is_admin:
+        if not ownership.is_owner(request, row):
             raise Fault(403, f"{path} of another project cannot be changed.")
         return row
 
@@ -518,30 +348,6 @@ class _Networks:
             return
 
 
-def _protocol(wish: str | int | None) -> str | None:
-    """A protocol by name or number. Raises Fault 400."""
-    if wish is None:
-        return None
-    word = str(wish).lower()
-    if word not in PROTOCOLS and not (word.isdecimal() and int(word) <= 255):  # one octet
-        raise Fault(
-            400,
-            f"Security group rule protocol {word[:40]} not supported. Only protocol values"
-            f" {sorted(PROTOCOLS)} and integer representations [0 to 255] are supported.",
-            "SecurityGroupRuleInvalidProtocol",
-        )
-    return word
-
-
-def _check_ports(wish: forms.Rule) -> None:
-    """Raise Fault 400 for a range of ports that ends before it begins."""
-    first, last = wish.port_range_min, wish.port_range_max
-    word = str(wish.protocol).lower()
-    if word not in {"icmp", "icmpv6", "ipv6-icmp", "1", "58"} and None not in {first, last} and first > last:  # type: ignore[operator]  # neither is None
-        text = "For TCP/UDP protocols, port_range_min must be <= port_range_max"
-        raise Fault(400, text, "SecurityGroupInvalidPortRange")
-
-
 def _mtu(wish: int | str | None) -> int:
     """Octets. Raises Fault 400."""
     if wish is None:
@@ -555,7 +361,7 @@ def _is_visible(path: str, request: web.Request, row: Any) -> bool:
     """Everybody sees the external network, for floating IPs; its subnets and ports are an admin's."""
     if path == "networks" and networks.is_external(row):
         return True
-    return network_lists.is_visible(request, row)
+    return ownership.is_visible(request, row)
 
 
 async def _remove_port(connection: AsyncConnection, row: Any) -> None:
@@ -579,20 +385,10 @@ async def _remove_subnet(connection: AsyncConnection, row: Any) -> None:
     await networks.remove_subnet(connection, row.id)
 
 
-async def _remove_group(connection: AsyncConnection, row: Any) -> None:
-    if row.name == "default":
-        raise Fault(409, "Removing default security group not allowed.")
-    await connection.execute(delete(SECURITY_GROUPS).where(SECURITY_GROUPS.c.id == row.id))
-
-
-async def _remove_rule(connection: AsyncConnection, row: Any) -> None:
-    await connection.execute(delete(SECURITY_GROUP_RULES).where(SECURITY_GROUP_RULES.c.id == row.id))
-
-
 _REMOVERS = {
     "networks": _remove_network,
     "subnets": _remove_subnet,
     "ports": _remove_port,
-    "security-groups": _remove_group,
-    "security-group-rules": _remove_rule,
+    "security-groups": security_groups.remove_group,
+    "security-group-rules": security_groups.remove_rule,
 }

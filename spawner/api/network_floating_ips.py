@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from spawner import floating_ips, networks
 from spawner.api import network_forms as forms
 from spawner.api import network_lists, quotas
+from spawner.api import network_ownership as ownership
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import IDENTITY, answer, iso, needs, page, takes
@@ -42,7 +43,7 @@ class _FloatingIps:
     async def listed(self, request: web.Request) -> web.Response:
         query = select(FLOATING_IPS).order_by(FLOATING_IPS.c.created_at, FLOATING_IPS.c.id)
         async with self._cloud.store.read() as connection:
-            rows = [row for row in await connection.execute(query) if network_lists.is_visible(request, row)]
+            rows = [row for row in await connection.execute(query) if ownership.is_visible(request, row)]
             views = [await _view(connection, row) for row in rows]
         wanted = [view for view in views if network_lists.matches(view, request)]
         shown = [network_lists.chosen_fields(view, request) for view in wanted]
@@ -56,9 +57,7 @@ class _FloatingIps:
     @takes(forms.FloatingIpBody)
     async def create(self, request: web.Request, form: forms.FloatingIpBody) -> web.Response:
         wish, identity = form.floatingip, request[IDENTITY]
-        owner = wish.project_id or wish.tenant_id or identity.project_id
-        if owner != identity.project_id and not identity.is_admin:
-            raise Fault(403, "rule:create_floatingip for another project is disallowed by policy")
+        owner = ownership.owner(request, wish, "create_floatingip")
         if wish.floating_ip_address is not None and not identity.is_admin:
             raise Fault(403, "rule:create_floatingip:floating_ip_address is disallowed by policy")
         if wish.fixed_ip_address is not None and wish.port_id is None:
@@ -134,7 +133,7 @@ async def _get(connection: AsyncConnection, request: web.Request) -> Any:
     """The row of the path, as far as the caller may see it. Raises Fault 404."""
     wanted = request.match_info["id"]
     row = (await connection.execute(select(FLOATING_IPS).where(FLOATING_IPS.c.id == wanted))).first()
-    if row is None or not network_lists.is_visible(request, row):
+    if row is None or not ownership.is_visible(request, row):
         raise Fault(404, f"Floating IP {wanted[:64]} could not be found", "FloatingIPNotFound")
     return row
 
@@ -142,7 +141,7 @@ async def _get(connection: AsyncConnection, request: web.Request) -> Any:
 async def _port(connection: AsyncConnection, request: web.Request, port_id: str) -> Any:
     """A port that the caller may see. Raises Fault 404."""
     row = (await connection.execute(select(PORTS).where(PORTS.c.id == port_id))).first()
-    if row is None or not network_lists.is_visible(request, row):
+    if row is None or not ownership.is_visible(request, row):
         raise Fault(404, f"Port {port_id[:64]} could not be found.", "PortNotFound")
     return row
 

@@ -1,4 +1,4 @@
-"""What a list of Neutron's things shows: whose they are, which of them, which fields."""
+"""What a list of Neutron's things shows: which of them, which fields."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from spawner.api.requests import IDENTITY, truth
-
-
-def is_visible(request: web.Request, row: Any) -> bool:
-    """Whether a row is the caller's project's, shared, or anything for an admin."""
-    identity = request[IDENTITY]
-    return row.project_id == identity.project_id or identity.is_admin or bool(getattr(row, "shared", False))
+from spawner.api.requests import truth
 
 
 def matches(view: Mapping[str, Any], request: web.Request) -> bool:

@@ -1,4 +1,4 @@
-"""The server that a request's path names, as far as the caller may see it."""
+"""The server that a request's path names, as far as the caller may see it, and a change of it."""
 
 from __future__ import annotations
 
@@ -15,3 +15,10 @@ async def addressed(request: web.Request, cloud: Cloud) -> Server:
     own = None if may(request, "compute:all-projects") else request[IDENTITY].project_id
     async with cloud.store.read() as connection:
         return await servers.get(connection, request.match_info["id"], own)
+
+
+async def change(cloud: Cloud, server: Server, **changes: object) -> None:
+    """Change a server, and what its guest reads of it: the metadata service is never behind the API."""
+    async with cloud.store.write() as connection:
+        await servers.change(connection, server.id, cloud.clock(), **changes)
+    await cloud.conductor.refresh(server.id)

@@ -1,9 +1,9 @@
-"""Nova: servers, their actions, metadata, tags, console, instance actions."""
+"""Nova: servers, from their request to their end, and the actions on them."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import devices, floating_ips, networks, root_volume, volumes
 from spawner.api import new_server, quotas, server_actions, server_search, views
-from spawner.api.addressed_server import addressed
+from spawner.api.addressed_server import addressed, change
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import (
@@ -22,7 +22,6 @@ from spawner.api.requests import (
     MICROVERSION,
     answer,
     caller,
-    iso,
     link,
     may,
     needs,
@@ -32,17 +31,15 @@ from spawner.api.requests import (
 )
 from spawner.conductor import Caller
 from spawner.errors import Conflict, NotFound
-from spawner.store import events, servers
+from spawner.store import servers
 from spawner.store.servers import Server
 from spawner.store.tables import (
-    ACTIONS,
     NETWORKS,
     SECURITY_GROUPS,
     SERVER_DESCRIPTIONS,
 )
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
-Tag = Annotated[str, msgspec.Meta(min_length=1, max_length=60, pattern="^[^,/]*$")]
 
 
 class _Changes(
@@ -62,14 +59,6 @@ class _UpdateServer(msgspec.Struct, forbid_unknown_fields=True):
     server: _Changes
 
 
-class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
-    metadata: new_server.Metadata
-
-
-class _Meta(msgspec.Struct, forbid_unknown_fields=True):
-    meta: new_server.Metadata
-
-
 class _RemoteConsole(msgspec.Struct, forbid_unknown_fields=True):
     protocol: Annotated[str, msgspec.Meta(max_length=32)]
     type: Annotated[str, msgspec.Meta(max_length=32)]
@@ -77,10 +66,6 @@ class _RemoteConsole(msgspec.Struct, forbid_unknown_fields=True):
 
 class _NewRemoteConsole(msgspec.Struct, forbid_unknown_fields=True):
     remote_console: _RemoteConsole
-
-
-class _Tags(msgspec.Struct, forbid_unknown_fields=True):
-    tags: Annotated[list[Tag], msgspec.Meta(max_length=50)]
 
 
 def routes(cloud: Cloud) -> list[web.RouteDef]:
@@ -98,18 +83,6 @@ def routes(cloud: Cloud) -> list[web.RouteDef]:
         web.delete(one, write(service.delete)),
         web.post(f"{one}/action", write(service.action)),
         web.get(f"{one}/ips", read(service.ips)),
-        web.get(f"{one}/metadata", read(service.metadata)),
-        web.post(f"{one}/metadata", write(service.add_metadata)),
-        web.put(f"{one}/metadata", write(service.replace_metadata)),
-        web.put(f"{one}/metadata/{{key}}", write(service.set_meta)),
-        web.delete(f"{one}/metadata/{{key}}", write(service.remove_meta)),
-        web.get(f"{one}/tags", read(service.tags)),
-        web.put(f"{one}/tags", write(service.replace_tags)),
-        web.put(f"{one}/tags/{{tag}}", write(service.add_tag)),
-        web.delete(f"{one}/tags/{{tag}}", write(service.remove_tag)),
-        web.get(f"{one}/os-instance-actions", read(service.instance_actions)),
-        web.get(f"{one}/os-instance-actions/{{request}}", read(service.instance_action)),
-        web.get(f"{one}/x-events", read(service.events)),
         web.post("/compute/v2.1/x-explain", write(service.explain)),
         web.get(f"{one}/os-security-groups", read(service.security_groups)),
         web.post(f"{one}/remote-consoles", write(service.remote_console)),
@@ -370,7 +343,7 @@ class Servers:
         if "hostname" in given and not new_server.LABEL.fullmatch(given["hostname"].partition(".")[0]):
             raise Fault(400, "Invalid input for field/attribute hostname: use a-z, 0-9 and '-'.")
         if given:
-            await self._save(server, **given)
+            await change(self._cloud, server, **given)
         if changes.description is not msgspec.UNSET:
             if request[MICROVERSION] < (2, 19):
                 raise Fault(400, "Additional properties are not allowed ('description' was unexpected)")
@@ -398,119 +371,6 @@ class Servers:
         async with self._cloud.store.read() as connection:
             (document,) = await self._details(connection, request, [server])
         return answer({"addresses": document["addresses"]})
-
-    async def metadata(self, request: web.Request) -> web.Response:
-        return answer({"metadata": dict((await addressed(request, self._cloud)).metadata)})
-
-    async def _save(self, server: Server, **changes: object) -> None:
-        """Change a server, and what its guest reads of it: the metadata service is never behind the API."""
-        async with self._cloud.store.write() as connection:
-            await servers.change(connection, server.id, self._cloud.clock(), **changes)
-        await self._cloud.conductor.refresh(server.id)
-
-    async def _check_metadata(self, server: Server, metadata: Mapping[str, str]) -> None:
-        async with self._cloud.store.read() as connection:
-            await quotas.check_metadata(connection, server.project_id, len(metadata))
-
-    @takes(_Metadata)
-    async def add_metadata(self, request: web.Request, form: _Metadata) -> web.Response:
-        server = await addressed(request, self._cloud)
-        merged = {**server.metadata, **form.metadata}
-        await self._check_metadata(server, merged)
-        await self._save(server, metadata=merged)
-        return answer({"metadata": merged})
-
-    @takes(_Metadata)
-    async def replace_metadata(self, request: web.Request, form: _Metadata) -> web.Response:
-        server = await addressed(request, self._cloud)
-        await self._check_metadata(server, form.metadata)
-        await self._save(server, metadata=form.metadata)
-        return answer({"metadata": form.metadata})
-
-    @takes(_Meta)
-    async def set_meta(self, request: web.Request, form: _Meta) -> web.Response:
-        server, given = await addressed(request, self._cloud), form.meta
-        if list(given) != [request.match_info["key"]]:
-            raise Fault(400, "Request body and URI mismatch")
-        await self._check_metadata(server, {**server.metadata, **given})
-        await self._save(server, metadata={**server.metadata, **given})
-        return answer({"meta": given})
-
-    async def remove_meta(self, request: web.Request) -> web.Response:
-        server = await addressed(request, self._cloud)
-        name = request.match_info["key"]
-        if name not in server.metadata:
-            raise Fault(404, "Metadata item was not found")
-        await self._save(
-            server, metadata={key: value for key, value in server.metadata.items() if key != name}
-        )
-        return web.Response(status=204)
-
-    async def tags(self, request: web.Request) -> web.Response:
-        return answer({"tags": list((await addressed(request, self._cloud)).tags)})
-
-    @takes(_Tags)
-    async def replace_tags(self, request: web.Request, form: _Tags) -> web.Response:
-        server = await addressed(request, self._cloud)
-        tags = list(dict.fromkeys(form.tags))
-        await self._save(server, tags=tags)
-        return answer({"tags": tags})
-
-    async def add_tag(self, request: web.Request) -> web.Response:
-        server = await addressed(request, self._cloud)
-        tag = request.match_info["tag"]
-        if tag in server.tags:
-            return web.Response(status=204)
-        await self._save(server, tags=[*server.tags, tag])
-        return web.Response(status=201)
-
-    async def remove_tag(self, request: web.Request) -> web.Response:
-        server = await addressed(request, self._cloud)
-        tag = request.match_info["tag"]
-        if tag not in server.tags:
-            raise Fault(404, f"Instance {server.id} has no tag '{tag}'")
-        await self._save(server, tags=[each for each in server.tags if each != tag])
-        return web.Response(status=204)
-
-    async def _action_rows(self, server: Server) -> list[Any]:
-        query = select(ACTIONS).where(ACTIONS.c.server_id == server.id).order_by(ACTIONS.c.started_at.desc())
-        async with self._cloud.store.read() as connection:
-            return list((await connection.execute(query)).all())
-
-    async def instance_actions(self, request: web.Request) -> web.Response:
-        server = await addressed(request, self._cloud)
-        rows = [_instance_action(row) for row in await self._action_rows(server)]
-        return answer({"instanceActions": rows})
-
-    async def instance_action(self, request: web.Request) -> web.Response:
-        server = await addressed(request, self._cloud)
-        wanted = request.match_info["request"]
-        for row in await self._action_rows(server):
-            if row.request_id == wanted:
-                event = {
-                    "event": f"compute_{row.action}_instance",
-                    "start_time": iso(row.started_at, micro=True),
-                    "finish_time": iso(row.finished_at, micro=True),
-                    "result": row.result,
-                    "traceback": None,
-                    "hostId": "",
-                }
-                return answer({"instanceAction": {**_instance_action(row), "events": [event]}})
-        raise Fault(404, f"Action for request_id {wanted[:64]} on instance {server.id} not found.")
-
-    async def events(self, request: web.Request) -> web.Response:
-        """Ours: everything that happened to a server and in its guest, after the event number `after`."""
-        server = await addressed(request, self._cloud)
-        after = request.query.get("after", "0")
-        if not after.isdigit():
-            raise Fault(400, "Invalid input for query parameters after: an event number is needed.")
-        async with self._cloud.store.read() as connection:
-            found = await events.after(connection, int(after), server.id)
-        rows = [
-            {"number": each.number, "time": iso(each.time), "type": each.type, "payload": each.payload}
-            for each in found
-        ]
-        return answer({"events": rows})
 
     @takes(new_server.CreateServer)
     async def explain(self, request: web.Request, form: new_server.CreateServer) -> web.Response:
@@ -572,16 +432,3 @@ async def _check_network(connection: AsyncConnection, network_id: str, project_i
         raise Fault(403, f"It is not allowed to create an interface on external network {network_id}")
     if row is None or not (row.shared or row.project_id == project_id):
         raise Fault(400, f"Network {network_id[:64]} could not be found.")
-
-
-def _instance_action(row: Any) -> dict[str, Any]:
-    return {
-        "action": row.action,
-        "instance_uuid": row.server_id,
-        "message": row.message,
-        "project_id": row.project_id,
-        "request_id": row.request_id,
-        "start_time": iso(row.started_at, micro=True),
-        "updated_at": iso(row.finished_at or row.started_at, micro=True),
-        "user_id": row.user_id,
-    }

@@ -161,7 +161,7 @@ async def _boot_once(order: Order, host: Host, tell: Tell) -> Outcome:
             async with vm:
                 result = await _follow(vm, tell)
                 ending = await _end(vm, order, tell, answered=result is not None)
-                console = vm.console_output()
+                console = vm.channels.console_output()
         tell(Ended(ending))
         took_s = time.monotonic() - started_s
         return Outcome(result, ending, tuple(requests), console, took_s, watch.lost_s)

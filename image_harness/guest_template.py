@@ -65,5 +65,5 @@ async def _ready(vm: Vm) -> None:
     async for event in vm.events():
         if isinstance(event, Ready):
             return
-    console = vm.console_output().decode(errors="replace").strip().splitlines()
+    console = vm.channels.console_output().decode(errors="replace").strip().splitlines()
     raise BootFailed(f"a guest to be saved ended: {console[-1][:200] if console else 'it said nothing'}")

@@ -131,7 +131,7 @@ class Session:
             raise GuestBroken("it is not up, so that it cannot carry out commands")
         self._asked += 1
         asked_s = time.monotonic()
-        await self._vm.tell_agent(protocol.request(self._asked, command, timeout_s))
+        await self._vm.channels.tell_agent(protocol.request(self._asked, command, timeout_s))
         wait_s = timeout_s + GRACE_S
         try:
             event = await asyncio.wait_for(_answer(self._vm, protocol.name_of(self._asked)), wait_s)
@@ -145,7 +145,7 @@ class Session:
 
     def console(self) -> bytes:
         """What the serial console showed so far; also after the end."""
-        return self._vm.console_output() if self._vm else b""
+        return self._vm.channels.console_output() if self._vm else b""
 
     def requests(self) -> tuple[AccessRecord, ...]:
         """What the guest asked the metadata service so far."""
@@ -179,12 +179,14 @@ class Session:
         self._tell(Ended(ending))
         took_s = time.monotonic() - self._started_s
         lost_s = self._watch.lost_s
-        return boot.Outcome(self.result, ending, self.requests(), vm.console_output(), took_s, lost_s)
+        return boot.Outcome(
+            self.result, ending, self.requests(), vm.channels.console_output(), took_s, lost_s
+        )
 
     async def _end(self, vm: Vm) -> Ending:
         if self._up and self._order.image.disk is None:
             # The program that answers is all that keeps /init from switching the guest off.
-            await vm.tell_agent(protocol.END)
+            await vm.channels.tell_agent(protocol.END)
             self._up = False
             try:
                 return await asyncio.wait_for(vm.wait(), POWER_OFF_S)

@@ -110,7 +110,7 @@ async def _run(
         chosen = accelerator.probe(QEMU, kernel=tiny.kernel)
         async with Vm(spec, directory, chosen, binary=QEMU, on_console=_teller(say)) as vm:
             ending = await vm.wait()
-            console = vm.console_output()
+            console = vm.channels.console_output()
             last = printable(console.decode(errors="replace")[-400:])
             return _read(answer), f"{ending.reason.value}: {last}"
     finally:

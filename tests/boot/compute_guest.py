@@ -114,7 +114,7 @@ async def _boot(guest: VmSpec, accelerator: Accelerator, backend: Backend | None
         network = [backend.attach(run.metadata_socket, run.path)] if backend else []
         async with Vm(guest, run, accelerator, network) as vm:
             ending = await vm.wait()
-            console = vm.console_output()
+            console = vm.channels.console_output()
     return Seen(said(console), ending, console, tuple(requests))
 
 

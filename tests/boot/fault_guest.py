@@ -135,7 +135,7 @@ def boot(
                     is_time.set()
             ending = await vm.wait()
             cutting.cancel()
-            console = vm.console_output()
+            console = vm.channels.console_output()
         return Seen(result, ending, console.decode(errors="replace"))
 
     return asyncio.run(run())

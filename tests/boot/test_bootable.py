@@ -91,7 +91,7 @@ async def test_a_guest_starts_from_the_hardware_that_its_image_asks_for(
     try:
         async with Vm(guest, run, host.accelerator) as vm:
             ending = await vm.wait()
-            console = vm.console_output().decode(errors="replace")
+            console = vm.channels.console_output().decode(errors="replace")
     finally:
         run.remove()
     assert "finished at" in console, (ending, console[-2000:])

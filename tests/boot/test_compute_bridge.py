@@ -128,7 +128,7 @@ async def _guest(
             Vm(guest, run, host.accelerator, [port.attach(run.metadata_socket, run.path)]) as vm,
         ):
             ending = await vm.wait()
-            console = vm.console_output()
+            console = vm.channels.console_output()
     assert said(console), (ending, console.decode(errors="replace")[-3000:])
     return said(console), await _dropped_and_removed(network, port)
 

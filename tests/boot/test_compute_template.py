@@ -67,7 +67,7 @@ async def _make(guest: VmSpec, host: boot.Host, state: Path) -> Template:
                 return await save(vm, state)
     finally:
         await vm.stop(grace_s=0)
-    raise AssertionError(vm.console_output().decode(errors="replace")[-2000:])
+    raise AssertionError(vm.channels.console_output().decode(errors="replace")[-2000:])
 
 
 async def _restore(
@@ -90,7 +90,7 @@ async def _restore(
         )
         await resume(vm, os.urandom(SEED_BYTES), f"52:54:00:00:01:{number:02x}")
         ending = await vm.wait()
-        console = vm.console_output()
+        console = vm.channels.console_output()
     return said(console), ending, time.monotonic() - started_s
 
 

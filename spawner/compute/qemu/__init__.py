@@ -6,6 +6,7 @@
         qemu_argv(spec, wiring, binary)         pure, a function a device    argv.py, option.py
         Handover                                descriptors instead of paths handover.py
         QemuProcess                             one process and its QMP      process.py
+        Channels                                what it says and is told     channels.py
         ConsoleRing                             what the console printed     console.py
     Launcher.start(argv, confinement, ...)      asks the server to fork      launcher.py, confinement.py
         launch_server                           one bare Python a spawner    launch_server.py

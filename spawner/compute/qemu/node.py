@@ -282,7 +282,7 @@ class QemuNode:
     async def execute(self, server_id: str, command: str, timeout_s: float) -> CommandAnswer:
         """Over the agent's port."""
         guest = self._guest(server_id)
-        return await guest.commands.run(guest.vm.tell_agent, command, timeout_s)
+        return await guest.commands.run(guest.vm.channels.tell_agent, command, timeout_s)
 
     def console(self, server_id: str) -> Console:
         """What the console kept, then what it says."""
@@ -495,7 +495,7 @@ class _VmConsole:
 
     def __init__(self, vm: Vm) -> None:
         self._vm = vm
-        self._feed = vm.open_console()
+        self._feed = vm.channels.open_console()
 
     async def read(self) -> bytes:
         """What came since the last time."""
@@ -503,8 +503,8 @@ class _VmConsole:
 
     async def write(self, data: bytes) -> None:
         """Type it."""
-        await self._vm.type_console(data)
+        await self._vm.channels.type_console(data)
 
     def close(self) -> None:
         """Read no more."""
-        self._vm.close_console(self._feed)
+        self._vm.channels.close_console(self._feed)

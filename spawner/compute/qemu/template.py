@@ -86,7 +86,7 @@ async def resume(vm: Vm, seed: bytes, mac: str) -> None:
         raise ValueError(f"a seed of {SEED_BYTES} bytes and a MAC address are expected")
     await _wait_for(vm, "query-status", "paused", RESTORE_S)
     await vm.execute("cont")
-    await vm.tell_agent(json.dumps({"command": "resume", "seed": seed.hex(), "mac": mac}).encode())
+    await vm.channels.tell_agent(json.dumps({"command": "resume", "seed": seed.hex(), "mac": mac}).encode())
 
 
 async def _wait_for(vm: Vm, query: str, wanted: str, limit_s: float) -> None:

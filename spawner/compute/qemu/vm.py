@@ -27,13 +27,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from spawner.compute.agent_events import AgentEvent, EventLog
+from spawner.compute.agent_events import AgentEvent
 from spawner.compute.driver import Ending, Reason, VmSpec
-from spawner.compute.qemu import cgroup, guest_record, keeper
-from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator, shows_life
+from spawner.compute.qemu import cgroup, guest_record
+from spawner.compute.qemu.accelerator import KVM, TCG, Accelerator
 from spawner.compute.qemu.argv import Wiring, qemu_argv
+from spawner.compute.qemu.channels import Channels, Heard, KeptChannels, OwnChannels
 from spawner.compute.qemu.confinement import Confinement, Keep, find_qemu
-from spawner.compute.qemu.console import HEAD_BYTES, ConsoleFeed, ConsoleRing, read_record, read_since
 from spawner.compute.qemu.guest_record import GuestRecord
 from spawner.compute.qemu.handover import Handover, layers, open_image, open_state
 from spawner.compute.qemu.process import QMP_TIMEOUT_S, QemuProcess, first_of
@@ -105,23 +105,17 @@ class Vm:
         self.accelerator = accelerator
         self._network = tuple(network)
         self._binary = binary
-        self._on_console = on_console
         self._patience = patience
         self._incoming = incoming
-        self._to_agent: asyncio.StreamWriter | None = None
-        self._to_console: asyncio.StreamWriter | None = None
-        self._console_feeds: dict[ConsoleFeed, int] = {}
         self._user = unprivileged()
         self._groups = cgroup.here()
-        self._events = EventLog()
         self._keeping = keeping
-        self._agent_read = 0
+        self._heard = Heard()
+        self._kept = KeptChannels(keeping.home, self._heard, self._tell) if keeping else None
+        self.channels: Channels = self._kept or OwnChannels(spec.name, run.path, self._heard, on_console)
         self._on_halt: Callable[[str], None] | None = None
-        self._console = ConsoleRing(run.path) if keeping is None else None
         self._process = QemuProcess(spec.name)
-        self._readers: list[asyncio.Task[None]] = []
         self._watchers: list[asyncio.Task[None]] = []
-        self._alive = asyncio.Event()
         self._asked: Reason | None = None
         self._started_s = 0.0
         self._ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
@@ -149,9 +143,10 @@ class Vm:
     async def _take_over(self) -> bool:
         """False when the guest came to its end just now."""
         assert self._keeping is not None  # noqa: S101 - `adopt` has just given it
+        assert self._kept is not None  # noqa: S101 - as there is a keeper
         self._started_s = time.monotonic()
         try:
-            await self._process.adopt(self._keeping.home, self.run.path, self._news)
+            await self._process.adopt(self._keeping.home, self.run.path, self._kept.news)
             await self._process.connect(self.run.path / "qmp.sock", self._patience.answer_s)
         except BaseException as error:
             has_ended = self._process.has_ended
@@ -159,7 +154,7 @@ class Vm:
             if isinstance(error, QemuFailed) and has_ended:
                 return False
             raise
-        self._alive.set()
+        self._heard.life.set()
         self._watch()
         return True
 
@@ -202,7 +197,7 @@ class Vm:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
         await self._process.leave()
-        self._events.close()
+        self._heard.events.close()
         self.run.release()
 
     async def wait(self) -> Ending:
@@ -224,35 +219,7 @@ class Vm:
 
     def events(self) -> AsyncIterator[AgentEvent]:
         """What the agent reports, from the first event on; ends with the guest."""
-        return self._events.read()
-
-    def console_output(self) -> bytes:
-        """What the console ring kept; also after the end."""
-        if self._keeping is not None:
-            return read_record(self._keeping.home)[0]
-        return self._console.read() if self._console else b""
-
-    def open_console(self) -> ConsoleFeed:
-        """What the console kept and then says, for one reader; `close_console` ends it."""
-        kept, total = read_since(self._keeping.home, 0) if self._keeping else (self.console_output(), 0)
-        feed = ConsoleFeed(kept)
-        self._console_feeds[feed] = total
-        return feed
-
-    def close_console(self, feed: ConsoleFeed) -> None:
-        """This reader reads no more."""
-        self._console_feeds.pop(feed, None)
-        feed.close()
-
-    async def type_console(self, data: bytes) -> None:
-        """Type on the serial console. Raises QemuFailed when there is none any more."""
-        if self._keeping is not None:
-            await self._process.tell(keeper.CONSOLE, data)
-            return
-        if self._to_console is None or self._to_console.is_closing():
-            raise QemuFailed(self.spec.name, "has no console: it does not run")
-        self._to_console.write(data)
-        await self._to_console.drain()
+        return self._heard.events.read()
 
     async def execute(self, command: str, arguments: dict[str, object] | None = None) -> object:
         """One QMP command to the running guest. Raises QemuFailed."""
@@ -261,19 +228,6 @@ class Vm:
     def send_fd(self, fd: int) -> None:
         """Hand a descriptor to QEMU over QMP, for the next `getfd`."""
         self._process.send_fd(fd)
-
-    async def tell_agent(self, line: bytes) -> None:
-        """One line to whoever reads the agent's port in the guest.
-
-        Raises QemuFailed when there is no such port.
-        """
-        if self._keeping is not None:
-            await self._process.tell(keeper.AGENT, line + b"\n")
-            return
-        if self._to_agent is None:
-            raise QemuFailed(self.spec.name, "has no agent's port")
-        self._to_agent.write(line + b"\n")
-        await self._to_agent.drain()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -314,15 +268,14 @@ class Vm:
                 mark=self._mark(handed),
             )
             confinement = dataclasses.replace(self._confinement(), cgroup=self._group())
-            if self._keeping is None:
-                await self._connect_readers(spec.agent_channel)
-            else:
+            await self.channels.open(agent=spec.agent_channel)
+            if self._keeping is not None:
                 confinement = dataclasses.replace(confinement, keep=self._keep(self._keeping, handed, ours))
             await self._process.start(
                 qemu_argv(spec, wiring, binary),
                 confinement,
                 handed.fds,
-                self._news if self._keeping else None,
+                self._kept.news if self._kept else None,
             )
         home = self._keeping.home if self._keeping else None
         await self._process.connect(self.run.path / "qmp.sock", self._patience.answer_s, home)
@@ -336,7 +289,6 @@ class Vm:
         """What the keeper is told; the guest stands on record before there is one."""
         spec, name = self.spec, self.accelerator.name
         guest_record.write(keeping.home, GuestRecord(self.run.path, name, spec, keeping.first_event))
-        self._agent_read = 0
         return Keep(
             home=keeping.home,
             run=self.run.path,
@@ -345,6 +297,10 @@ class Vm:
             agent=spec.agent_channel,
             tied=not keeping.outlives,
         )
+
+    async def _tell(self, channel: bytes, data: bytes) -> None:
+        """To the keeper of the process that runs now: there is another one after a fall-back."""
+        await self._process.tell(channel, data)
 
     def _group(self) -> Path | None:
         """The guest's own control group, named after its run."""
@@ -373,50 +329,6 @@ class Vm:
             tap=next((each.tap for each in self._network if each.tap), None),
         )
 
-    async def _connect_readers(self, agent_channel: bool) -> None:
-        sinks = {"console": self._take_console}
-        if agent_channel:
-            sinks["agent"] = self._take_agent
-        for name, sink in sinks.items():
-            reader, writer = await asyncio.open_unix_connection(self.run.path / f"{name}.sock")
-            self._readers.append(asyncio.create_task(_pour(reader, writer, sink)))
-            if name == "agent":
-                self._to_agent = writer
-            else:
-                self._to_console = writer
-
-    def _take_console(self, chunk: bytes) -> None:
-        assert self._console is not None  # noqa: S101 - without a keeper there is one
-        self._console.write(chunk)
-        if not self._alive.is_set() and (
-            self._console.total > HEAD_BYTES or shows_life(self._console.read())
-        ):
-            self._alive.set()
-        for feed in self._console_feeds:
-            feed.feed(chunk)
-        if self._on_console is not None:
-            self._on_console(chunk)
-
-    def _news(self) -> None:
-        """The keeper has something: what the agent said, what the console did, perhaps a sign of life."""
-        assert self._keeping is not None  # noqa: S101 - only a keeper has news
-        home = self._keeping.home
-        said = _from(home / keeper.AGENT_LOG, self._agent_read)
-        if said:
-            self._agent_read += len(said)
-            self._take_agent(said)
-        for feed, seen in tuple(self._console_feeds.items()):
-            chunk, self._console_feeds[feed] = read_since(home, seen)
-            feed.feed(chunk)
-        if not self._alive.is_set():
-            record, total = read_record(home)
-            if total > HEAD_BYTES or shows_life(record):
-                self._alive.set()
-
-    def _take_agent(self, chunk: bytes) -> None:
-        self._alive.set()
-        self._events.feed(chunk)
-
     # Watching: life, end, deadline.
 
     async def _watch_end(self) -> None:
@@ -424,24 +336,23 @@ class Vm:
             try:
                 await self._fall_back(f"nothing was heard from the guest for {self._patience.silence_s:g} s")
             except SpawnerError as error:
-                self._events.close()
+                self._heard.events.close()
                 self._ending.set_exception(error)
                 return
         status = await asyncio.shield(self._process.ended)
-        if self._readers:
-            await asyncio.wait(self._readers, timeout=self._patience.term_s)
-        self._events.close()
+        await self.channels.drain(self._patience.term_s)
+        self._heard.events.close()
         took_s = time.monotonic() - self._started_s
         self._ending.set_result(Ending(self._reason(status), status, self._process.stderr, took_s))
 
     async def _comes_alive(self) -> bool:
         """Whether the guest shows life in time; one that ended in order, or was asked to, counts as alive."""
-        life = asyncio.create_task(self._alive.wait())
+        life = asyncio.create_task(self._heard.life.wait())
         await first_of(life, self._process.ended, self._patience.silence_s)
         life.cancel()
         if self._process.ended.done():
             return self._process.ended.result() == 0 or self._asked is not None
-        return self._alive.is_set()
+        return self._heard.life.is_set()
 
     async def _fall_back(self, why: str) -> None:
         """Start the same guest again without KVM; once, because TCG is what it falls back to."""
@@ -450,7 +361,6 @@ class Vm:
         self.accelerator = Accelerator(TCG, f"KVM did not work: {why}", 0.0)
         self._process = QemuProcess(self.spec.name)
         self._process.tell_of_halt(self._on_halt)
-        self._readers.clear()
         await self._launch()
 
     async def _watch_deadline(self) -> None:
@@ -497,18 +407,15 @@ class Vm:
         if home is not None and (who := guest_record.identity(home)) is not None:
             # A keeper that was killed takes QEMU along, a moment later: what follows counts on it to be gone.
             await asyncio.to_thread(guest_record.end, who, self.run.path, home)
-        for reader in self._readers:
-            reader.cancel()
-        await asyncio.gather(*self._readers, return_exceptions=True)
+        await self.channels.cut()
 
     async def _clear_away(self) -> None:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
         await self._kill()
-        self._events.close()
-        for feed in tuple(self._console_feeds):
-            self.close_console(feed)
+        self._heard.events.close()
+        self.channels.close()
         await self._groups.remove(self.run.path.name)
         if self._keeping is not None:
             guest_record.forget(self._keeping.home)
@@ -542,27 +449,6 @@ async def _settled(home: Path, run: Path) -> bool:
     if who is not None:
         await asyncio.to_thread(guest_record.end, who, run, home)
     return False
-
-
-def _from(path: Path, offset: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read()
-    except OSError:
-        return b""
-
-
-async def _pour(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sink: Callable[[bytes], None]
-) -> None:
-    try:
-        while chunk := await reader.read(65536):
-            sink(chunk)
-    except OSError:
-        LOG.debug("a guest's channel broke off")
-    finally:
-        writer.close()
 
 
 def _netdev(attachment: Attachment, handed: Handover) -> str:

@@ -131,7 +131,7 @@ async def test_sp_02_a_keepers_own_failure_is_told(make_vm: MakeVm, home: Path) 
 async def test_sp_06_after_its_spawner_a_guest_is_taken_over(make_vm: MakeVm, home: Path) -> None:
     before = make_vm("echo", keeping=Keeping(home, outlives=True, first_event=41))
     await before.start()
-    await before.tell_agent(b"in the first life")
+    await before.channels.tell_agent(b"in the first life")
     assert await first(before.events(), 1) == [Started("in the first life", 1.0)]
     pid, run = before.pid, before.run.path
     await before.leave()
@@ -141,10 +141,10 @@ async def test_sp_06_after_its_spawner_a_guest_is_taken_over(make_vm: MakeVm, ho
     after = await adopted(home)
     assert (after.pid, after.run.path, after.first_event) == (pid, run, 41)
     assert after.spec == before.spec
-    await after.tell_agent(b"in the second")
+    await after.channels.tell_agent(b"in the second")
     heard = await first(after.events(), 2)
     assert heard == [Started("in the first life", 1.0), Started("in the second", 1.0)]
-    assert after.console_output() == b"in the first life\nin the second\n"
+    assert after.channels.console_output() == b"in the first life\nin the second\n"
     ending = await after.stop(grace_s=5)
     assert (ending.reason, ending.stderr) == (Reason.STOPPED, b"the stub's last words\n")
     assert not is_running(pid)
@@ -155,20 +155,20 @@ async def test_sp_06_after_its_spawner_a_guest_is_taken_over(make_vm: MakeVm, ho
 async def test_sp_06_a_console_is_read_and_typed_on_through_the_keeper(make_vm: MakeVm, home: Path) -> None:
     before = make_vm("echo", keeping=Keeping(home, outlives=True))
     await before.start()
-    await before.tell_agent(b"first")
+    await before.channels.tell_agent(b"first")
     await first(before.events(), 1)
     await before.leave()
     vm = await adopted(home)
-    feed = vm.open_console()
+    feed = vm.channels.open_console()
     seen = await feed.read()
-    await vm.type_console(b"typed ")
+    await vm.channels.type_console(b"typed ")
     while not seen.endswith(b"you said: typed "):
         seen += await feed.read()
     assert seen == b"first\nyou said: typed "
-    vm.close_console(feed)
-    other = vm.open_console()
+    vm.channels.close_console(feed)
+    other = vm.channels.open_console()
     assert await other.read() == seen
-    await vm.type_console(b"x" * 100_000)  # more than a frame of the socket
+    await vm.channels.type_console(b"x" * 100_000)  # more than a frame of the socket
     more = b""
     while more.count(b"x") < 100_000:
         more += await other.read()
@@ -183,7 +183,7 @@ async def test_sp_06_what_is_no_frame_harms_no_guest(make_vm: MakeVm, home: Path
         writer.write(said)
         await writer.drain()
         writer.close()
-        await vm.tell_agent(b"still there")
+        await vm.channels.tell_agent(b"still there")
         assert await first(vm.events(), 1) == [Started("still there", 1.0)]
 
 
@@ -192,7 +192,7 @@ async def test_sp_06_what_is_said_while_nobody_listens_is_heard_later(make_vm: M
     await before.start()
     await before.leave()
     after = await adopted(home)
-    kept = after.console_output()
+    kept = after.channels.console_output()
     assert len(kept) <= HEAD_BYTES + 2 * RING_BYTES + 100
     assert kept.startswith(b"the first line\r\n")
     assert kept.endswith(b"the last line\r\n")

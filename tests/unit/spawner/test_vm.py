@@ -81,7 +81,7 @@ async def test_sp_14_the_deadline_keeps_the_console(make_vm: MakeVm) -> None:
     await vm.start()
     ending = await vm.wait()
     assert ending.reason is Reason.TIMEOUT
-    assert vm.console_output() == b"the first line\r\nthe last line\r\n"
+    assert vm.channels.console_output() == b"the first line\r\nthe last line\r\n"
     await vm.stop()
 
 
@@ -189,7 +189,7 @@ async def _until_result(vm: Vm) -> AsyncIterator[AgentEvent]:
 
 async def test_sp_15_a_console_flood_stays_bounded(make_vm: MakeVm) -> None:
     async with make_vm("flood-40") as vm:
-        kept = vm.console_output()
+        kept = vm.channels.console_output()
     assert len(kept) <= HEAD_BYTES + 2 * RING_BYTES + 100
     assert kept.startswith(b"the first line\r\n")
     assert kept.endswith(b"the last line\r\n")

@@ -80,11 +80,30 @@ def _add_exec(parser: argparse.ArgumentParser) -> None:
     parser.usage = "%(prog)s [--timeout SECONDS] SERVER ('COMMAND LINE' | [--] WORD ...)"
     parser.description = (
         "One word is a command line of /bin/sh. Several are a program and its arguments, which no shell"
-        " reads; behind -- they may begin with -."
+        " reads; behind -- they may begin with -. Exit status: the command's own; 124 when its time was up,"
+        " with a line on stderr that says so; 1 when it cannot be asked for, 2 for an input error."
     )
     parser.add_argument("server", metavar="SERVER")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="default: 60")
+    parser.add_argument(
+        "--timeout", type=_limit, default=60.0, metavar="SECONDS",
+        help="end the command after so many (default: 60, at most 600); it may wait as long for its turn",
+    )  # fmt: skip
     parser.set_defaults(words=())
+
+
+def _limit(text: str) -> float:
+    """The limit of a command. Raises ArgumentTypeError."""
+    from spawner.compute.command_limits import TIMEOUT_LIMIT_S
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= TIMEOUT_LIMIT_S:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of seconds above 0, at most {TIMEOUT_LIMIT_S}. Write for example 300"
+        )
+    return seconds
 
 
 def _add_create(parser: argparse.ArgumentParser) -> None:

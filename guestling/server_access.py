@@ -12,8 +12,8 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
 from guestling import output
 
@@ -23,28 +23,53 @@ if TYPE_CHECKING:
 DETACH = b"\x1d"
 """Ctrl-] as in telnet and virsh."""
 TYPED_BYTES = 1024
+TIMED_OUT = 124
+"""The exit status for a command whose time was up, as timeout(1) has it."""
+OVERDUE = 504
 
 
 def execute(client: Client, arguments: argparse.Namespace) -> int:
-    """The exit status of the command in the guest."""
+    """The exit status of the command in the guest; 124 when its time was up."""
+    from spawner.client import NoAnswer, Refused
+    from spawner.compute.command_limits import whole_s
+
     if not arguments.words:
         output.complain(
             "server exec: there is no command. Write for example: server exec web-1 -- cat /etc/hostname"
         )
         return 2
     server = client.server(arguments.server)
-    body = {"command": command_line(arguments.words), "timeout": arguments.timeout}
-    done = client.call("POST", f"/compute/v2.1/servers/{server['id']}/x-exec", body)
+    command = command_line(arguments.words)
+    try:
+        done = client.execute(server["id"], command, arguments.timeout)
+    except NoAnswer as error:
+        output.complain(f"server exec: {server['name']}: {command!r}: {error}")
+        return TIMED_OUT
+    except Refused as error:
+        if error.status != OVERDUE:
+            raise
+        output.complain(f"server exec: {server['name']}: {error}")
+        return TIMED_OUT
+    _show_answer(done, arguments.format)
+    if done["timed_out"]:
+        output.complain(
+            f"server exec: {server['name']}: {command!r} was ended after {whole_s(arguments.timeout)} s."
+            " Give it more with --timeout SECONDS, or let it run on there: 'nohup COMMAND >/tmp/said 2>&1 &'"
+        )
+        return TIMED_OUT
+    return int(done["status"])
+
+
+def _show_answer(done: Mapping[str, Any], form: str) -> None:
     stdout, stderr = base64.b64decode(done["stdout"]), base64.b64decode(done["stderr"])
-    if arguments.format == "json":
+    if form == "json":
         texts = {"stdout": stdout.decode(errors="replace"), "stderr": stderr.decode(errors="replace")}
-        output.print_json({"status": done["status"], **texts, "cut": done["cut"]})
+        output.print_json({**done, **texts})
     else:
         _show(stdout, sys.stdout)
         _show(stderr, sys.stderr)
         if done["cut"]:
             output.complain("the output was longer than a guest sends: its end is missing")
-    return int(done["status"])
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -17,9 +17,11 @@ from urllib.parse import quote, urlsplit
 
 import yaml
 
+from spawner.compute.command_limits import over_within_s
 from spawner.errors import NotFound, SpawnerError
 
 TIMEOUT_S = 60.0
+"""How long an answer may take that waits for nothing; for one that waits it is what comes on top."""
 POLL_S = 0.2
 MICROVERSION = "compute 2.96"
 
@@ -31,6 +33,18 @@ class Unreachable(SpawnerError):
 
     def __init__(self, url: str, why: object) -> None:
         super().__init__(f"{url}: {why}. Start it with: guestling api --image tiny")
+
+
+class NoAnswer(Unreachable):
+    """Somebody serves there, and did not answer in time."""
+
+    code = "api-no-answer"
+
+    def __init__(self, url: str, waited_s: float) -> None:
+        SpawnerError.__init__(
+            self,
+            f"{url}: no answer within {waited_s:g} s: it hangs, or its host has too much to do. See its log.",
+        )
 
 
 class Refused(SpawnerError):
@@ -65,14 +79,15 @@ def read_clouds(path: Path, cloud: str) -> Credentials:
 
 
 class Client:
-    """One connection to the API of one cloud."""
+    """One connection to the API of one cloud; `timeout_s` is for an answer that waits for nothing."""
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, timeout_s: float = TIMEOUT_S) -> None:
         self._credentials = credentials
+        self._timeout_s = timeout_s
         parts = urlsplit(credentials.auth_url)
         self._url = f"{parts.scheme}://{parts.netloc}"
         self._host, self._port = parts.hostname or "", parts.port or 80
-        self._connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        self._connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         self._token = ""
 
     def __enter__(self) -> Self:
@@ -92,17 +107,38 @@ class Client:
         )
         self._token = headers["X-Subject-Token"]
 
-    def call(self, method: str, path: str, body: object = None) -> Any:
-        """One call; the JSON document of the answer. Raises Unreachable, Refused."""
-        return self._request(method, path, body)[0]
+    def call(self, method: str, path: str, body: object = None, *, works_s: float = 0.0) -> Any:
+        """One call; the JSON document of the answer. Raises Unreachable, NoAnswer, Refused.
 
-    def _request(self, method: str, path: str, body: object) -> tuple[Any, Message]:
+        `works_s`: how long what is asked for may itself take.
+        """
+        return self._request(method, path, body, works_s)[0]
+
+    def execute(self, server_id: str, command: str, timeout_s: float) -> dict[str, Any]:
+        """Carry out a command line in a server's guest; the API's answer. Raises as `call` does.
+
+        It is the API that says when the time is up, with what it knows: this end waits longer.
+        """
+        body = {"command": command, "timeout": timeout_s}
+        path = f"/compute/v2.1/servers/{server_id}/x-exec"
+        done: dict[str, Any] = self.call("POST", path, body, works_s=over_within_s(timeout_s))
+        return done
+
+    def _request(self, method: str, path: str, body: object, works_s: float = 0.0) -> tuple[Any, Message]:
         headers = {"OpenStack-API-Version": MICROVERSION, "X-Auth-Token": self._token}
         content = None if body is None else json.dumps(body)
+        limit_s = self._timeout_s + works_s
+        self._connection.timeout = limit_s
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(limit_s)
         try:
             self._connection.request(method, path, content, {"Content-Type": "application/json", **headers})
             answer = self._connection.getresponse()
             text = answer.read()
+        except TimeoutError as error:
+            # An answer that comes yet must not be taken for that to the next call.
+            self._connection.close()
+            raise NoAnswer(self._url, limit_s) from error
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(self._url, error) from error
         document = json.loads(text) if text else None

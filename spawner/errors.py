@@ -4,6 +4,7 @@
     ├── InvalidSpec            the description of a guest cannot be run as it stands
     ├── QemuMissing            no QEMU, or one that does not start
     ├── QemuFailed             QEMU ended before it answered, or broke off
+    ├── CommandOverdue         a guest gave no answer to a command in time
     ├── LibvirtMissing         no libvirt-python in this environment
     ├── LibvirtFailed          libvirt refused, or gave no answer in time
     ├── FileRefused            a file a guest needs cannot be opened or handed over
@@ -31,6 +32,8 @@ from pathlib import Path
 
 STDERR_SHOWN = 4096
 """Bytes of QEMU's last words that an error repeats (SP-02)."""
+COMMAND_SHOWN = 200
+"""Characters of a command that an error repeats."""
 
 
 class SpawnerError(Exception):
@@ -68,6 +71,16 @@ class QemuFailed(SpawnerError):
         last_words = stderr[-STDERR_SHOWN:].decode(errors="backslashreplace").strip()
         super().__init__(f"guest {name}: QEMU {what}" + (f": {last_words}" if last_words else ""))
         self.stderr = stderr
+
+
+class CommandOverdue(SpawnerError):
+    """The time of a command for a guest is up, and nothing is known of how it ended."""
+
+    code = "command-overdue"
+
+    def __init__(self, guest: str, command: str, waited_s: float, why: str, remedy: str) -> None:
+        words = command if len(command) <= COMMAND_SHOWN else f"{command[:COMMAND_SHOWN]}..."
+        super().__init__(f"guest {guest}: no answer to {words!r} within {waited_s:g} s: {why}. {remedy}.")
 
 
 class LibvirtMissing(SpawnerError):

@@ -20,17 +20,17 @@ from spawner.api.addressed_server import addressed
 from spawner.api.cloud import Cloud
 from spawner.api.faults import Fault
 from spawner.api.requests import answer, needs, takes
+from spawner.compute.command_limits import DEFAULT_TIMEOUT_S, TIMEOUT_LIMIT_S
 from spawner.compute.node import Console
-from spawner.errors import NotFound, SpawnerError
+from spawner.errors import CommandOverdue, NotFound, SpawnerError
 
-TIMEOUT_LIMIT_S = 600
 LOOK_S = 5.0
 """How often it is looked whether the reader of a silent console is still there."""
 
 
 class _Command(msgspec.Struct, forbid_unknown_fields=True):
     command: Annotated[str, msgspec.Meta(min_length=1, max_length=65_536)]
-    timeout: Annotated[float, msgspec.Meta(gt=0, le=TIMEOUT_LIMIT_S)] = 60
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=TIMEOUT_LIMIT_S)] = DEFAULT_TIMEOUT_S
 
 
 class _Typed(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,17 +67,22 @@ class _Access:
 
     @takes(_Command)
     async def execute(self, request: web.Request, form: _Command) -> web.Response:
-        """The exit status and both outputs; 409 with the reason when the guest cannot be asked."""
+        """The exit status and both outputs, and whether its limit ended it.
+
+        409 with the reason when the guest cannot be asked, 504 when it gave no answer in time.
+        """
         server = await addressed(request, self._cloud)
         try:
             done = await self._cloud.conductor.execute(server.id, form.command, form.timeout)
         except NotFound:
             raise
+        except CommandOverdue as error:
+            raise Fault(504, str(error)) from error
         except SpawnerError as error:
             raise Fault(409, str(error)) from error
         outputs = {"stdout": done.stdout, "stderr": done.stderr}
         shown = {name: base64.b64encode(output).decode() for name, output in outputs.items()}
-        return answer({"status": done.status, **shown, "cut": done.cut})
+        return answer({"status": done.status, **shown, "cut": done.cut, "timed_out": done.timed_out})
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """What the console kept, then what it says, until the guest or the client ends."""

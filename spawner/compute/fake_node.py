@@ -11,7 +11,7 @@ from spawner.compute.measure import Measure
 from spawner.compute.node import CommandAnswer, OnEnd, OnReport, OnSignal
 from spawner.devices import NicDevice, VolumeDevice
 from spawner.empty_disk import empty_qcow2
-from spawner.errors import SpawnerError
+from spawner.errors import CommandOverdue, SpawnerError
 from spawner.placement import DISK_GB, MEMORY_MB, VCPU, Inventory
 from spawner.states import PowerState
 from spawner.store.servers import Server
@@ -64,6 +64,8 @@ class FakeNode:
         self.fail_spawn = ""
         self.fail_plug = ""
         self.spawn_takes_s = 0.0
+        self.command_takes_s = 0.0
+        self.answers_commands = True
         self.on_report: OnReport | None = None
         self.on_signal: OnSignal | None = None
         self.on_end: OnEnd | None = None
@@ -172,11 +174,15 @@ class FakeNode:
         """Note it as running."""
         self._set(server.id, PowerState.RUNNING)
 
-    async def execute(self, server_id: str, command: str, timeout_s: float) -> CommandAnswer:  # noqa: ARG002 - the interface
-        """The command itself, as its output."""
+    async def execute(self, server_id: str, command: str, timeout_s: float) -> CommandAnswer:
+        """The command itself, as its output, when `command_takes_s` are over or the limit is."""
         if self.guests.get(server_id) is not PowerState.RUNNING:
             raise FakeNodeFailed("the guest does not run")
-        return CommandAnswer(0, f"{command}\n".encode(), b"")
+        await asyncio.sleep(min(self.command_takes_s, timeout_s))
+        if not self.answers_commands:
+            raise CommandOverdue(server_id, command, timeout_s, "it was told to be silent", "Ask again")
+        timed_out = self.command_takes_s > timeout_s
+        return CommandAnswer(124 if timed_out else 0, f"{command}\n".encode(), b"", timed_out=timed_out)
 
     def console(self, server_id: str) -> FakeConsole:
         """A console that types back."""

@@ -27,12 +27,16 @@ OnHalt = Callable[[str, str], Awaitable[None]]
 
 @dataclass(frozen=True)
 class CommandAnswer:
-    """How a command in a guest ended; `cut` when there may have been more output than the guest sends."""
+    """How a command in a guest ended; `cut` when there may have been more output than the guest sends.
+
+    `timed_out`: the guest ended it when its time was up; the outputs are what it had said by then.
+    """
 
     status: int
     stdout: bytes
     stderr: bytes
     cut: bool = False
+    timed_out: bool = False
 
 
 class Console(Protocol):

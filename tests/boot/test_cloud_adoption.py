@@ -130,8 +130,7 @@ def console(client: Client, server: str) -> str:
 
 def said(client: Client, server: str, command: str) -> str:
     """What a command says in the guest; it must succeed."""
-    body = {"command": command, "timeout": 60}
-    done = client.call("POST", f"/compute/v2.1/servers/{server}/x-exec", body)
+    done = client.execute(server, command, 60)
     assert done["status"] == 0, done
     return base64.b64decode(done["stdout"]).decode()
 
@@ -174,6 +173,8 @@ def test_sp_06_a_guest_outlives_its_killed_spawner_and_is_taken_over(cloud: Clou
     assert again[: len(heard)] == heard
     assert len(again) == len(set(again))
     assert "said-by-survivor" in console(client, server)
+    late = client.execute(server, "echo began; sleep 60", 2)
+    assert (late["timed_out"], base64.b64decode(late["stdout"])) == (True, b"began\n")
     client.call("POST", f"/compute/v2.1/servers/{server}/action", {"os-stop": None})
     assert client.until_settled(server, 60)["status"] == "SHUTOFF"
     assert cloud.qemus() == {}

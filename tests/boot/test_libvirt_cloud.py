@@ -82,8 +82,7 @@ def act(client: Client, server: str, action: dict[str, Any], status: str) -> Non
 
 def run(client: Client, server: str, command: str) -> str:
     """What a command prints in the guest, once it takes commands."""
-    body = {"command": command, "timeout": 60}
-    done = client.call("POST", f"/compute/v2.1/servers/{server}/x-exec", body)
+    done = client.execute(server, command, 60)
     return base64.b64decode(done["stdout"]).decode()
 
 

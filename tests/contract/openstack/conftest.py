@@ -35,9 +35,15 @@ def client_directory() -> Path:
 
 
 @pytest.fixture
-async def cloud(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Cloud]:
+def fake_hosts() -> list[FakeNode]:
+    """The two hosts of the cloud."""
+    return [FakeNode("host-1"), FakeNode("host-2")]
+
+
+@pytest.fixture
+async def cloud(tmp_path: Path, unused_tcp_port: int, fake_hosts: list[FakeNode]) -> AsyncIterator[Cloud]:
     """Two fake hosts; its clouds.yaml is in the test's directory."""
     url = f"http://127.0.0.1:{unused_tcp_port}"
-    opened = await open_cloud(tmp_path, [FakeNode("host-1"), FakeNode("host-2")], url)
+    opened = await open_cloud(tmp_path, fake_hosts, url)
     async with listening(opened):
         yield opened

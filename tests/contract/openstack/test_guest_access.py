@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
 
 from spawner.api.cloud import Cloud
+from spawner.compute.fake_node import FakeNode
 from spawner.conductor import Caller
 from tests.contract.openstack import first_server
 from tests.contract.openstack.first_server import SERVER
@@ -45,3 +47,37 @@ async def test_a_command_in_a_guest_and_its_console(cloud: Cloud, tmp_path: Path
         refused = await _guestling(clouds, *words)
         _stdout, stderr = await refused.communicate()
         assert (refused.returncode, b"does not run" in stderr) == (1, True), stderr
+
+
+async def test_a_command_whose_time_is_up_ends_with_124_and_says_all_about_it(
+    cloud: Cloud, fake_hosts: list[FakeNode], tmp_path: Path
+) -> None:
+    await first_server.make(cloud)
+    clouds = tmp_path / "clouds.yaml"
+    for host in fake_hosts:
+        host.command_takes_s = 60.0
+    late = await _guestling(clouds, "exec", "--timeout", "0.5", "web-1", "--", "sleep", "60")
+    stdout, stderr = await late.communicate()
+    assert (late.returncode, stdout) == (124, b"sleep 60\n")  # what it had said by then
+    assert stderr.decode() == (
+        "server exec: web-1: 'sleep 60' was ended after 1 s. Give it more with --timeout SECONDS, or let it"
+        " run on there: 'nohup COMMAND >/tmp/said 2>&1 &'\n"
+    )
+    shown = await _guestling(clouds, "--format", "json", "exec", "--timeout", "0.5", "web-1", "sleep 60")
+    stdout, _stderr = await shown.communicate()
+    assert (shown.returncode, json.loads(stdout)["timed_out"]) == (124, True)
+
+    for host in fake_hosts:
+        host.answers_commands = False
+    silent = await _guestling(clouds, "exec", "--timeout", "0.5", "web-1", "id")
+    _stdout, stderr = await silent.communicate()
+    assert silent.returncode == 124
+    assert stderr.decode() == (
+        f"server exec: web-1: guest {SERVER}: no answer to 'id' within 0.5 s: it was told to be silent."
+        " Ask again. (HTTP 504)\n"
+    )
+
+    for limit in ("0", "601", "inf", "nan", "soon"):
+        refused = await _guestling(clouds, "exec", "--timeout", limit, "web-1", "id")
+        _stdout, stderr = await refused.communicate()
+        assert (refused.returncode, b"at most 600" in stderr) == (2, True), stderr

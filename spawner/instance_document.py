@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from instance_metadata.instance import Instance, parse
+from instance_metadata.values import Addresses
 from spawner.devices import Devices, metadata_entries
 from spawner.store.servers import Server
 
@@ -17,10 +18,14 @@ def instance_of(
     server: Server,
     network_data: Mapping[str, Any],
     plugged: Devices = Devices(),  # noqa: B008 - a frozen value
-    floating: Sequence[str] = (),
+    addresses: Addresses = Addresses(),  # noqa: B008 - a frozen value
     machine: str = "pc",
 ) -> Instance:
-    """The instance whose documents the server's guest is given. Raises InvalidInstance."""
+    """The instance whose documents the server's guest is given. Raises InvalidInstance.
+
+    `addresses` are those of its ports. The EC2 tree names them however the guest takes them, as Nova's does;
+    `network_data.json` has none of those that it takes by DHCP.
+    """
     document: dict[str, Any] = {
         "uuid": server.id,
         "name": server.name,
@@ -47,4 +52,4 @@ def instance_of(
     instance = parse(
         {name: value for name, value in document.items() if value is not None}, f"server {server.id}"
     )
-    return replace(instance, addresses=replace(instance.addresses, floating=tuple(floating)))
+    return replace(instance, addresses=addresses)

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, bindparam, delete, func, insert, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from instance_metadata.values import Addresses
 from spawner.errors import Conflict, InvalidSpec, NotFound
 from spawner.store.tables import ADDRESSES, FLOATING_IPS, NETWORKS, PORTS, SUBNETS
 
@@ -279,6 +280,19 @@ async def remove_subnet(connection: AsyncConnection, subnet_id: str) -> None:
             " allocation from this subnet."
         )
     await connection.execute(delete(SUBNETS).where(SUBNETS.c.id == subnet_id))
+
+
+def addresses(ports: Sequence[Any], in_front: Mapping[tuple[str, str], str]) -> Addresses:
+    """The addresses of a server's ports, and the floating IPs `in_front` of them in the same order.
+
+    Source: nova.api.ec2.ec2utils.get_ip_info_for_instance_from_nw_info; metadata-service.md 5.3.
+    """
+    fixed = [(port.id, str(each["ip_address"])) for port in ports for each in port.fixed_ips]
+    of_family: dict[int, list[str]] = {4: [], 6: []}
+    for _port, address in fixed:
+        of_family[ipaddress.ip_address(address).version].append(address)
+    floating = [in_front[each] for each in fixed if each in in_front]
+    return Addresses(tuple(of_family[4]), tuple(of_family[6]), tuple(floating))
 
 
 def network_data(

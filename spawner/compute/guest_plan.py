@@ -86,14 +86,14 @@ async def instance(connection: AsyncConnection, server: Server, volumes_in: Path
     subnets = {row.id: row for row in await connection.execute(select(SUBNETS))}
     mtu = {row.id: row.mtu for row in await connection.execute(select(NETWORKS))}
     found = await devices.of_server(connection, server.id, volumes_in)
-    floating = tuple((await floating_ips.in_front_of(connection, ports)).values())
+    addresses = networks.addresses(ports, await floating_ips.in_front_of(connection, ports))
     # A guest whose image is gone runs on; what machine it has nobody knows then.
     machine = "pc"
     with contextlib.suppress(NotFound, InvalidSpec):
         machine = (await hardware(connection, server)).machine
     network_data = networks.network_data(ports, subnets, mtu)
     try:
-        return instance_of(server, network_data, found, floating, machine)
+        return instance_of(server, network_data, found, addresses, machine)
     except InvalidInstance as error:
         raise QemuFailed(server.name, f"cannot be given its metadata: {error}") from error
 

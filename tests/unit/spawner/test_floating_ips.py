@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
 import pytest
 from sqlalchemy import delete
 
+from instance_metadata.ec2 import files
+from instance_metadata.values import Addresses
 from spawner import floating_ips, networks
 from spawner.api.cloud import Cloud
 from spawner.compute import guest_plan
@@ -68,6 +71,18 @@ def admin(cloud: Cloud, session: aiohttp.ClientSession) -> Api:
     return Api(session, cloud, "p3", "admin")
 
 
+def test_ec2_5_3_floating_ips_stand_in_the_order_of_the_addresses_behind_them() -> None:
+    ports = [
+        SimpleNamespace(id="a", fixed_ips=[{"ip_address": "10.0.0.5"}, {"ip_address": "fd00::5"}]),
+        SimpleNamespace(id="b", fixed_ips=[{"ip_address": "10.0.1.5"}]),
+        SimpleNamespace(id="c", fixed_ips=[]),
+    ]
+    in_front = {("b", "10.0.1.5"): "203.0.113.1", ("a", "10.0.0.5"): "203.0.113.2"}
+    assert networks.addresses(ports, in_front) == Addresses(
+        ("10.0.0.5", "10.0.1.5"), ("fd00::5",), ("203.0.113.2", "203.0.113.1")
+    )
+
+
 # --- the life of an address -----------------------------------------------------------------------------
 
 
@@ -114,7 +129,9 @@ async def test_a_port_that_goes_leaves_it_to_the_project(member: Api) -> None:
     assert (shown["status"], shown["port_id"], shown["port_details"]) == ("DOWN", None, None)
 
 
-async def test_a_server_shows_it_and_its_metadata_names_it(cloud: Cloud, member: Api, tmp_path: Path) -> None:
+async def test_ec2_5_3_a_server_shows_it_and_its_metadata_names_it_and_the_address_behind_it(
+    cloud: Cloud, member: Api, tmp_path: Path
+) -> None:
     form = {"name": "i", "disk_format": "raw", "container_format": "bare"}
     image = (await member.call("POST", "/image/v2/images", form))[1]["id"]
     async with cloud.store.write() as connection:
@@ -139,6 +156,11 @@ async def test_a_server_shows_it_and_its_metadata_names_it(cloud: Cloud, member:
         server = await servers.get(connection, server_id)
         instance = await guest_plan.instance(connection, server, tmp_path)
     assert instance.addresses.floating == (address,)
+    assert instance.network is not None
+    assert [each.type for each in instance.network.networks] == ["ipv4_dhcp"]
+    ec2 = dict(files(instance, "latest", "nova"))
+    fixed = port["fixed_ips"][0]["ip_address"]
+    assert (ec2["meta-data/local-ipv4"], ec2["meta-data/public-ipv4"]) == (fixed.encode(), address.encode())
 
     assert (await member.call("DELETE", f"/compute/v2.1/servers/{server_id}"))[0] == 204
     await cloud.conductor.settled()

@@ -205,14 +205,23 @@ class Boot:
         if self.machine.is_live:
             self.machine.output.redirect(stdout, stderr, self.machine.root)
 
-    def use_config(self, notes: Sequence[tuple[str, str]] = ()) -> None:
-        """Put all sources of configuration together, those of the instance too once it is known."""
+    def use_config(
+        self,
+        notes: Sequence[tuple[str, str]] = (),
+        stored: tuple[tuple[str, Merged], ...] | None = None,
+    ) -> None:
+        """Put all sources of configuration together, those of the instance too once it is known.
+
+        `stored`: what `stored_cloud_configs` gave, where it is loaded already.
+        """
         import os
 
         from guest_agent import config
 
         before = () if self.configuration is None else self.configuration.notes
-        cloud_configs = self.cloud_configs if self.cloud_configs is not None else self.stored_cloud_configs()
+        cloud_configs = self.cloud_configs if self.cloud_configs is not None else stored
+        if cloud_configs is None:
+            cloud_configs = self.stored_cloud_configs()
         self.configuration = config.whole(
             self.machine, files=self.files, environment=os.environ, cloud_configs=cloud_configs
         )

@@ -245,8 +245,11 @@ def _recall(boot: Boot) -> None:
 
     The host name above all: the source may have another one. Source: guest-agent.md 1.6.
     """
-    if not boot.is_new and boot.stored_cloud_configs():
-        boot.use_config()
+    if boot.is_new:
+        return
+    stored = boot.stored_cloud_configs()
+    if stored:
+        boot.use_config(stored=stored)
 
 
 def _name_early(boot: Boot) -> None:

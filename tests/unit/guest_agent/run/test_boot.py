@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import stat
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from boot_stages.stages import FINAL
+from boot_stages.stages import FINAL, LOCAL
 from guest_agent import all_stages
+from guest_agent.boot import Boot
 from guest_agent.datasources.source_data import SourceData
+from guest_agent.machine import Machine, Settings
 from tests.unit.guest_agent.run.roots import CONFIG, MAC, Root
 
 USER_DATA = """\
@@ -106,6 +109,29 @@ def test_a_name_from_user_data_stays_when_the_source_has_another(
         assert root.all_stages() == [0, 0, 0, 0]
     assert root.text("etc/hostname") == "db1\n"
     assert [argv for argv in root.commands()[before:] if argv[0] == "hostname"] == []
+
+
+class _Counting(Machine):
+    """A guest that counts how often each of its files is read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.reads: Counter[str] = Counter()
+        super().__init__(settings)
+
+    def read_bytes(self, path: str) -> bytes | None:
+        self.reads[path] += 1
+        return super().read_bytes(path)
+
+
+def test_the_local_stage_of_a_second_boot_loads_once_what_the_first_merged_from_user_data(root: Root) -> None:
+    root.seed("#cloud-config\nhostname: db1\n")
+    assert root.all_stages() == [0, 0, 0, 0]
+    root.reboot()
+    machine = _Counting(root.settings())
+    boot = Boot(machine)
+    assert boot.run(LOCAL) == 0
+    assert boot.config["hostname"] == "db1"
+    assert machine.reads["/var/lib/cloud/instances/i-1/cloud-config.txt"] == 1
 
 
 def test_ga_s04_a_second_boot_of_the_same_instance_changes_nothing(root: Root) -> None:

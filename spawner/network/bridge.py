@@ -3,7 +3,8 @@
 One network is one namespace with a bridge in it that has the gateway's and the metadata address; a dnsmasq
 that answers only the guests it knows, option 121 included; and a filter with a chain for each port, which
 lets out only frames with the port's own MAC and IPv4 address. There is no way out of the namespace. It ends
-with this process, unless it is made to outlive it: then a later one takes it over with `adopt`.
+with this process, unless it is made to outlive it: then a later one takes it over with `adopt`. Of its two
+processes, the holder of the namespace and dnsmasq, `mend` replaces what was killed.
 
     async with BridgeNetwork(IPv4Network("10.77.0.0/24")) as network:
         port = await network.add_port("52:54:00:77:00:05", IPv4Address("10.77.0.5"))
@@ -18,6 +19,7 @@ import json
 import os
 import pwd
 import re
+import select
 import subprocess
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -66,10 +68,14 @@ class BridgePort:
 
     def attach(self, metadata_socket: Path, run_directory: Path) -> Attachment:  # noqa: ARG002 - the interface
         """Lead this port's metadata requests to `metadata_socket`, and QEMU to its tap."""
+        self.lead(metadata_socket)
+        return Attachment(netdev=f"tap,fd={TAP_FD}", netns=self.netns, tap=f"{self.interface}:{TAP_FD}")
+
+    def lead(self, metadata_socket: Path) -> None:
+        """Lead this port's metadata requests to `metadata_socket`."""
         link = self.sockets / str(self.address)
         link.unlink(missing_ok=True)
         link.symlink_to(metadata_socket)
-        return Attachment(netdev=f"tap,fd={TAP_FD}", netns=self.netns, tap=f"{self.interface}:{TAP_FD}")
 
 
 class BridgeNetwork:
@@ -97,7 +103,8 @@ class BridgeNetwork:
         self._holder_mark = f"guestling-bridge-{self._run.path.name}."
         self._dhcp_mark = f"--dhcp-hostsdir={self._leases}"
         self._children: list[subprocess.Popen[bytes]] = []
-        self._holder = 0
+        self._namespace = -1
+        self._watched: list[int] = []
         self._numbers = iter(range(1, 1 << 16))
 
     @property
@@ -106,17 +113,14 @@ class BridgeNetwork:
         return self._run.path
 
     async def adopt(self, numbers: Collection[int]) -> bool:
-        """Take over what an earlier process made; False where it is not there any more.
+        """Take over what an earlier process made, to be mended; False where it is not there any more.
 
         `numbers`: of its ports' taps.
         """
-        holders = [pid for pid, _ in process_marks.marked(self._holder_mark)]
-        if not holders:
+        if not self._enter_by(self._holder_mark) and not self._enter_by(self._dhcp_mark):
             return False
-        self._holder = holders[0]
         self._numbers = iter(range(1 + max(numbers, default=0), 1 << 16))
-        if not any(True for _ in process_marks.marked(self._dhcp_mark)):
-            await self._serve_dhcp()
+        self._watch()
         return True
 
     async def start(self) -> None:
@@ -124,16 +128,115 @@ class BridgeNetwork:
         try:
             if self._user is None:
                 raise NetworkFailed("bridge", "only root can make one")
-            for directory in (self._sockets, self._leases):
-                directory.mkdir()
-            self._run.admit(self._user)
+            self._fill_directory()
             await self._hold_namespace()
+            if not self._enter_by(self._holder_mark):
+                raise NetworkFailed("bridge", "the holder of its namespace ended at once")
             await self._command("ip", "-batch", "-", say=self._bridge_lines())
             await self._command("nft", "-f", "-", say=bridge_filter.table())
             await self._serve_dhcp()
+            self._watch()
         except BaseException:
             await self.close()
             raise
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both processes live."""
+        poll = select.poll()
+        for pidfd in self._watched:
+            poll.register(pidfd, select.POLLIN)
+        return len(self._watched) == 2 and not poll.poll(0)
+
+    async def loss(self) -> None:
+        """Returns when one of the processes has ended."""
+        lost = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        # Descriptors of our own: whoever mends meanwhile closes the others.
+        watched = [os.dup(pidfd) for pidfd in self._watched]
+        for pidfd in watched:
+            loop.add_reader(pidfd, lost.set)
+        try:
+            if self.is_whole:
+                await lost.wait()
+        finally:
+            for pidfd in watched:
+                loop.remove_reader(pidfd)
+                os.close(pidfd)
+
+    async def mend(self) -> tuple[str, ...]:
+        """Replace those of the processes that have ended; returns what they were. Raises NetworkFailed.
+
+        Guests do not notice, but for connections that were open to their metadata: bridge, filter and taps
+        are the namespace's, which we hold on to. What the two know of a port may be lost: `admit` it again.
+        """
+        if self.is_whole:
+            return ()
+        replaced = []
+        try:
+            if not self._runs(self._holder_mark):
+                if self._run.lock < 0:
+                    await self._take_directory()
+                await self._hold_namespace(self._netns)
+                replaced.append("the relay of metadata")
+            if not self._runs(self._dhcp_mark):
+                await self._serve_dhcp()
+                replaced.append("the DHCP server")
+        except (NetworkFailed, OSError) as error:
+            raise NetworkFailed(
+                "bridge",
+                f"a process of {self.subnet} has ended and cannot be replaced ({error}). Stop the servers on"
+                " this network, then start them: it is made anew",
+            ) from error
+        finally:
+            self._watch()
+        return tuple(replaced)
+
+    async def _take_directory(self) -> None:
+        """The lock was the killed holder's alone (dnsmasq closes what it inherits): it may be swept."""
+        if self._run.take():
+            self._fill_directory()
+            await asyncio.to_thread(process_marks.end, self._dhcp_mark)  # it watches the one that is gone
+
+    def _fill_directory(self) -> None:
+        for directory in (self._sockets, self._leases):
+            directory.mkdir()
+        self._run.admit(self._user)
+
+    def _runs(self, mark: str) -> bool:
+        return any(True for _ in process_marks.marked(mark))
+
+    def _enter_by(self, mark: str) -> bool:
+        """Hold on to the namespace of a process with this mark; False where there is none."""
+        for pid, pidfd in process_marks.marked(mark):
+            with contextlib.suppress(OSError):
+                namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+                # It may have ended meanwhile, and its number be another's; or be on its way there still.
+                has_ended = bool(select.select([pidfd], [], [], 0)[0])
+                if has_ended or os.fstat(namespace).st_ino == Path("/proc/self/ns/net").stat().st_ino:
+                    os.close(namespace)
+                    continue
+                self._namespace = namespace
+                return True
+        return False
+
+    def _watch(self) -> None:
+        """Hold on to both processes, so that their end is seen."""
+        self._unwatch()
+        for mark in (self._holder_mark, self._dhcp_mark):
+            for _, pidfd in process_marks.marked(mark):
+                self._watched.append(os.dup(pidfd))
+                break
+
+    def _unwatch(self) -> None:
+        while self._watched:
+            os.close(self._watched.pop())
+
+    def _let_go(self) -> None:
+        self._unwatch()
+        if self._namespace >= 0:
+            os.close(self._namespace)
+            self._namespace = -1
 
     def plan_port(self, mac: str, address: IPv4Address, number: int = 0) -> BridgePort:
         """A place for the guest with this MAC and address, by default a new one. Raises NetworkFailed."""
@@ -150,6 +253,14 @@ class BridgeNetwork:
             "ip", "-batch", "-",
             say=f"tuntap add dev {port.interface} mode tap\nlink set {port.interface} master {BRIDGE} up\n",
         )  # fmt: skip
+        self._lease(port)
+
+    def admit(self, port: BridgePort, metadata_socket: Path) -> None:
+        """Have the processes know a port that is there: its lease, and where its metadata comes from."""
+        self._lease(port)
+        port.lead(metadata_socket)
+
+    def _lease(self, port: BridgePort) -> None:
         # dnsmasq watches the directory: a file that appears is a guest that it knows.
         (self._leases / port.interface).write_text(f"{port.mac},{port.address},infinite\n")
 
@@ -179,6 +290,7 @@ class BridgeNetwork:
 
     async def close(self) -> None:
         """End it all; safe to repeat."""
+        self._let_go()
         await asyncio.to_thread(process_marks.end, self._dhcp_mark, self._holder_mark)
         for child in self._children:
             child.wait()
@@ -187,6 +299,7 @@ class BridgeNetwork:
 
     def leave(self) -> None:
         """Let go of a network that outlives us; it runs on, for `adopt` to find."""
+        self._let_go()
         self._run.release()
 
     async def __aenter__(self) -> Self:
@@ -200,17 +313,22 @@ class BridgeNetwork:
 
     @property
     def _netns(self) -> Path:
-        return Path(f"/proc/{self._holder}/ns/net")
+        """By our own descriptor: the processes in there may end, and their numbers be another's then."""
+        return Path(f"/proc/{os.getpid()}/fd/{self._namespace}")
 
-    async def _hold_namespace(self) -> None:
+    async def _hold_namespace(self, given: Path | None = None) -> None:
+        """Start the process that holds the namespace, a new one or the one that is given."""
         user = [str(self._user.uid), str(self._user.gid)] if self._user else []
         parent = 0 if self._outlives else os.getpid()
-        relay = [self._holder_mark, str(self._sockets), str(parent), *user]
+        relay = [self._holder_mark, str(self._sockets), str(parent), "given" if given else "own", *user]
         command = [*python_running("spawner.network.bridge_relay"), *relay]
         words = self._run.path / "relay.log"
-        started = self._start(
-            detached_argv(command, Confinement()) if self._outlives else command, words, subprocess.PIPE
-        )
+        there = Confinement(netns=given)
+        if self._outlives:
+            command = detached_argv(command, there)
+        elif given:
+            command = launcher_argv(command, there, os.getpid())
+        started = self._start(command, words, subprocess.PIPE)
         assert started.stdout is not None  # noqa: S101 - it is a pipe
         try:
             line = await asyncio.wait_for(asyncio.to_thread(started.stdout.readline), COMMAND_S)
@@ -218,10 +336,8 @@ class BridgeNetwork:
             started.stdout.close()
         if line != b"ready\n":
             raise NetworkFailed("bridge", words.read_text(errors="backslashreplace").strip())
-        self._holder = started.pid
         if self._outlives:
             await asyncio.to_thread(started.wait)
-            self._holder = next(pid for pid, _ in process_marks.marked(self._holder_mark))
 
     async def _serve_dhcp(self) -> None:
         """dnsmasq, in the namespace, for the guests in the directory of leases and nobody else."""

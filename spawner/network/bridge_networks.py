@@ -32,6 +32,8 @@ from spawner.network.bridge import BridgeNetwork, BridgePort
 from spawner.network.guest_networks import PortPlan
 
 LOG = logging.getLogger(__name__)
+MENDED_PAUSE_S = 5.0
+"""Between two replacements of a process that ends again and again."""
 PROGRAMS = ("nft", "dnsmasq", "ip", "nsenter")
 
 
@@ -46,11 +48,12 @@ def why_not() -> str:
 
 @dataclass(frozen=True)
 class PortRecord:
-    """A port as it is on record: the number of its tap, the MAC and the IPv4 address of its guest."""
+    """A port as it is on record: the number of its tap; its guest's MAC, address, metadata socket."""
 
     number: int
     mac: str
     address: str
+    metadata_socket: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class NetworkRecord:
 class _Network:
     bridge: BridgeNetwork
     ports: dict[str, BridgePort] = field(default_factory=dict)
+    sockets: dict[str, Path] = field(default_factory=dict)
+    minder: asyncio.Task[None] | None = None
 
 
 class BridgeNetworks:
@@ -95,9 +100,11 @@ class BridgeNetworks:
         async with self._one_at_a_time:
             await self._disconnect(port.port_id)
             network = self._networks.get(port.network_id) or await self._made(port, port.subnet)
+            await self._mend(port.network_id, network)
             try:
                 place = network.bridge.plan_port(port.mac, port.address)
                 network.ports[port.port_id] = place
+                network.sockets[port.port_id] = metadata_socket
                 self._keep(port.network_id)
                 await network.bridge.open_port(place)
             except BaseException:
@@ -118,6 +125,33 @@ class BridgeNetworks:
             raise
         return network
 
+    async def _mend(self, network_id: str, network: _Network) -> None:
+        """Have both processes of a network run, and see that it stays so. Raises NetworkFailed."""
+        replaced = await network.bridge.mend()
+        for what in replaced:
+            LOG.warning("the network %s: %s had ended, and was started again", network_id, what)
+        try:
+            for port_id, metadata_socket in network.sockets.items() if replaced else ():
+                network.bridge.admit(network.ports[port_id], metadata_socket)
+        except OSError as error:
+            raise NetworkFailed("bridge", f"its ports cannot be put in again ({error})") from error
+        if network.minder is None or network.minder.done():
+            network.minder = asyncio.create_task(self._mind(network_id, network))
+
+    async def _mind(self, network_id: str, network: _Network) -> None:
+        """Mend a network when one of its processes ends, until it cannot be mended."""
+        while True:
+            await network.bridge.loss()
+            async with self._one_at_a_time:
+                if self._networks.get(network_id) is not network:
+                    return
+                try:
+                    await self._mend(network_id, network)
+                except NetworkFailed as error:
+                    LOG.error("the network %s: %s", network_id, error)  # noqa: TRY400 - the words say it all
+                    return
+            await asyncio.sleep(MENDED_PAUSE_S)
+
     async def disconnect(self, port_id: str) -> None:
         """Take the tap away, and the bridge with its last port."""
         async with self._one_at_a_time:
@@ -130,6 +164,7 @@ class BridgeNetworks:
                 continue
             await network.bridge.remove_port(place)
             del network.ports[port_id]
+            network.sockets.pop(port_id, None)
             if network.ports:
                 self._keep(network_id)
             else:
@@ -137,6 +172,8 @@ class BridgeNetworks:
 
     async def _end(self, network_id: str) -> None:
         network = self._networks.pop(network_id)
+        if network.minder is not None:
+            network.minder.cancel()
         await network.bridge.close()
         if self._directory is not None:
             (self._directory / f"{network_id}.json").unlink(missing_ok=True)
@@ -150,6 +187,10 @@ class BridgeNetworks:
 
     async def close(self) -> None:
         """End every bridge, or leave them to the next life."""
+        minders = [network.minder for network in self._networks.values() if network.minder is not None]
+        for minder in minders:
+            minder.cancel()
+        await asyncio.gather(*minders, return_exceptions=True)
         if self._directory is None:
             await asyncio.gather(*(network.bridge.close() for network in self._networks.values()))
         for network in self._networks.values():
@@ -161,16 +202,20 @@ class BridgeNetworks:
         if self._directory is None or not self._directory.is_dir():
             return
         for path in sorted(self._directory.glob("*.json")):
-            network = await self._adopted(path)
+            network = await self._adopted(path, port_ids)
             if network is None:
                 continue
             self._networks[path.stem] = network
+            try:
+                await self._mend(path.stem, network)
+            except NetworkFailed as error:
+                LOG.error("the network %s: %s", path.stem, error)  # noqa: TRY400 - the words say it all
             for port_id in set(network.ports).difference(port_ids):
                 await self._disconnect(port_id)
             if path.stem in self._networks and not network.ports:
                 await self._end(path.stem)
 
-    async def _adopted(self, path: Path) -> _Network | None:
+    async def _adopted(self, path: Path, port_ids: Collection[str]) -> _Network | None:
         """A network as its record has it; None, and nothing left of it, where it is not there any more."""
         try:
             record = msgspec.json.decode(path.read_bytes(), type=NetworkRecord)
@@ -186,10 +231,21 @@ class BridgeNetworks:
             return None
         if not is_there:
             LOG.warning("the network %s is not there any more", path.stem)
+            if cut_off := sorted(set(record.ports).intersection(port_ids)):
+                LOG.error(
+                    "guests run on there without metadata and DHCP, apart from those that start now:"
+                    " stop and start the servers of these ports: %s",
+                    ", ".join(cut_off),
+                )
             await bridge.close()
             path.unlink()
             return None
-        return _Network(bridge, ports)
+        sockets = {
+            port_id: Path(port.metadata_socket)
+            for port_id, port in record.ports.items()
+            if port.metadata_socket
+        }
+        return _Network(bridge, ports, sockets)
 
     def _keep(self, network_id: str) -> None:
         """Put a network on record. Raises NetworkFailed."""
@@ -197,7 +253,9 @@ class BridgeNetworks:
             return
         network = self._networks[network_id]
         ports = {
-            port_id: PortRecord(port.number, port.mac, str(port.address))
+            port_id: PortRecord(
+                port.number, port.mac, str(port.address), str(network.sockets.get(port_id, ""))
+            )
             for port_id, port in network.ports.items()
         }
         bridge = network.bridge

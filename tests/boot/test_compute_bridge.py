@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import pytest
 from image_harness import boot, store
 from spawner.compute.driver import Nic
 from spawner.compute.qemu import process_marks
-from spawner.compute.qemu.run_directory import RunDirectory
+from spawner.compute.qemu.run_directory import RunDirectory, is_held
 from spawner.compute.qemu.vm import Vm
 from spawner.errors import NetworkFailed
 from spawner.network.bridge import BridgeNetwork, BridgePort
@@ -254,7 +255,123 @@ async def test_a_network_whose_dhcp_server_died_gets_a_new_one(tmp_path: Path) -
     assert list(process_marks.marked(server)) == []
 
 
-async def test_what_a_reboot_left_on_record_is_forgotten(tmp_path: Path) -> None:
+HOLDER, DHCP = "guestling-bridge-{name}.", "--dhcp-hostsdir={run}/"
+
+
+def _run(records: Path) -> Path:
+    return Path(json.loads((records / "net-1.json").read_text())["run"])
+
+
+def _processes(run: Path) -> dict[str, int]:
+    """The network's two processes."""
+    marks = {each: each.format(name=run.name, run=run) for each in (HOLDER, DHCP)}
+    return {each: pid for each, mark in marks.items() for pid, _ in process_marks.marked(mark)}
+
+
+def _namespace(pid: int) -> int:
+    return Path(f"/proc/{pid}/ns/net").stat().st_ino
+
+
+async def _until_replaced(run: Path, before: dict[str, int], namespace: int, *killed: str) -> None:
+    """Returns when both processes are there again, in this namespace, and those are not the killed ones."""
+    for _try in range(400):
+        now = _processes(run)
+        with contextlib.suppress(FileNotFoundError):
+            is_there = len(now) == len(before) and {_namespace(pid) for pid in now.values()} == {namespace}
+            if is_there and all(now[each] != before[each] for each in killed):
+                return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{now} are there, not in {namespace}")
+
+
+@pytest.mark.parametrize("killed", [(HOLDER,), (DHCP,), (HOLDER, DHCP)], ids=["holder", "dhcp", "both"])
+async def test_a_killed_process_of_a_network_is_replaced_at_once_in_the_same_namespace(
+    tmp_path: Path, killed: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    records = tmp_path / "bridges"
+    networks = BridgeNetworks(records)
+    await _connect(networks, _plan(5), tmp_path)
+    run = _run(records)
+    before = _processes(run)
+    namespace = _namespace(before[HOLDER])
+    process_marks.kill(*(each.format(name=run.name, run=run) for each in killed))
+    await _until_replaced(run, before, namespace, *killed)
+    assert await networks.dropped("port-5") == 0  # the filter is there still
+    await _connect(networks, _plan(6), tmp_path)
+    assert caplog.text.count("had ended, and was started again") == len(killed)
+    for port_id in ("port-5", "port-6"):
+        await networks.disconnect(port_id)
+    assert (_processes(run), run.exists()) == ({}, False)
+
+
+async def test_a_holder_that_is_a_child_is_replaced_too(tmp_path: Path) -> None:
+    networks = BridgeNetworks()
+    await _connect(networks, _plan(5), tmp_path)
+    run = networks._networks["net-1"].bridge.run
+    before = _processes(run)
+    process_marks.kill(HOLDER.format(name=run.name))
+    await networks._networks["net-1"].bridge.loss()
+    await _connect(networks, _plan(6), tmp_path)  # at the latest now
+    after = _processes(run)
+    assert after[HOLDER] != before[HOLDER]
+    assert _namespace(after[HOLDER]) == _namespace(before[DHCP])
+    await networks.close()
+    assert (_processes(run), run.exists()) == ({}, False)
+
+
+@pytest.mark.parametrize("is_swept", [False, True], ids=["kept", "swept"])
+async def test_a_holder_that_was_killed_between_two_lives_is_replaced_and_its_directory_held(
+    tmp_path: Path, is_swept: bool
+) -> None:
+    records = tmp_path / "bridges"
+    first = BridgeNetworks(records)
+    await _connect(first, _plan(5), tmp_path)
+    await first.close()
+    run = _run(records)
+    before = _processes(run)
+    assert process_marks.end(HOLDER.format(name=run.name))
+    if is_swept:
+        shutil.rmtree(run)  # as `sweep` of any other spawner does: its holder's was the lock
+    second = BridgeNetworks(records)
+    namespace = _namespace(before[DHCP])
+    await second.adopt({"port-5"})
+    after = _processes(run)
+    assert {_namespace(pid) for pid in after.values()} == {namespace}
+    assert await second.dropped("port-5") == 0
+    assert (run / "metadata" / "10.77.0.5").readlink() == tmp_path / "metadata.sock"
+    assert [each.read_text() for each in (run / "hosts").iterdir()] == [
+        "52:54:00:77:00:05,10.77.0.5,infinite\n"
+    ]
+    await second.close()
+    assert process_marks.end(DHCP.format(run=run))
+    assert is_held(run)  # by the new holder, so that nobody sweeps it away
+    third = BridgeNetworks(records)
+    await third.adopt({"port-5"})
+    await third.disconnect("port-5")
+    assert (_processes(run), run.exists()) == ({}, False)
+
+
+async def test_a_network_that_cannot_be_mended_says_what_to_do_and_is_made_anew(tmp_path: Path) -> None:
+    records = tmp_path / "bridges"
+    networks = BridgeNetworks(records)
+    await _connect(networks, _plan(5), tmp_path)
+    run = _run(records)
+    shutil.rmtree(run)
+    process_marks.kill(HOLDER.format(name=run.name))
+    await networks._networks["net-1"].bridge.loss()
+    with pytest.raises(
+        NetworkFailed, match=r"10\.77\.0\.0/24 has ended and cannot be replaced .*Stop the servers"
+    ):
+        await _connect(networks, _plan(6), tmp_path)
+    await networks.disconnect("port-5")
+    assert _processes(run) == {}
+    await _connect(networks, _plan(6), tmp_path)
+    await networks.disconnect("port-6")
+
+
+async def test_what_a_reboot_left_on_record_is_forgotten(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = BridgeNetworks(tmp_path / "bridges")
     await _connect(first, _plan(5), tmp_path)
     await first.close()
@@ -265,6 +382,7 @@ async def test_what_a_reboot_left_on_record_is_forgotten(tmp_path: Path) -> None
     await second.adopt({"port-5"})
     assert not record.exists()
     assert not run.exists()
+    assert "stop and start the servers of these ports: port-5" in caplog.text  # should their guests run on
     await _connect(second, _plan(5), tmp_path)
     await second.disconnect("port-5")
 

@@ -59,6 +59,23 @@ class RunDirectory:
         """One that an earlier process made, for the guest that lives in it; its keeper holds the lock."""
         return cls(path, -1)
 
+    def take(self) -> bool:
+        """Hold the lock of a directory whose holder ended; whether it was swept away, and is a new one.
+
+        Raises OSError, also when somebody holds it.
+        """
+        with _held(self.path.parent, fcntl.LOCK_SH):
+            is_new = not self.path.exists()
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(lock)
+                raise
+        self._lock = lock
+        return is_new
+
     @property
     def lock(self) -> int:
         """The descriptor that marks the directory as live, wherever it is open."""

@@ -132,6 +132,20 @@ def test_sp_06_a_directory_is_live_as_long_as_anybody_has_its_lock(public: Path)
     assert sweep(public / "run") == [ours.path]
 
 
+@pytest.mark.parametrize("is_swept", [False, True], ids=["kept", "swept"])
+def test_sp_06_a_directory_whose_holder_ended_is_held_again(public: Path, is_swept: bool) -> None:
+    made = RunDirectory.create(public / "run")
+    other = RunDirectory.reopen(made.path)
+    with pytest.raises(BlockingIOError):
+        other.take()
+    made.release()
+    if is_swept:
+        assert sweep(public / "run") == [made.path]
+    assert other.take() is is_swept
+    assert (is_held(made.path), sweep(public / "run")) == (True, [])
+    other.remove()
+
+
 def test_sp_06_what_has_no_lock_is_removed_at_once(public: Path) -> None:
     root = public / "run"
     RunDirectory.create(root).remove()

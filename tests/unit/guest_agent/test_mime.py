@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import email
+from email.errors import InvalidBase64LengthDefect
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from guest_agent import mime, mime_writer
@@ -32,6 +33,17 @@ ENCODINGS = st.sampled_from(
      "Content-Transfer-Encoding: BASE64", "Content-Transfer-Encoding: quoted-printable"]
 )  # fmt: skip
 ODD = st.sampled_from(["", "X: y\n cont", ":bad", " lead", "X-1:", "Launch-Index: 3"])
+
+
+NOT_BASE64 = """\
+Content-Type: multipart/mixed; boundary=B
+
+--B
+Content-Transfer-Encoding: base64
+
+IyEvYmluL3NoCmVjaG8gaGkK
+--B1----B00--
+"""
 
 
 @st.composite
@@ -63,16 +75,20 @@ def documents(draw: Any, depth: int = 0) -> str:
 
 
 @given(documents())
+@example(NOT_BASE64)
 def test_ga_p07_the_leaves_are_those_of_the_standard_library(text: str) -> None:
     ours = [
         (leaf.content_type, leaf.filename if leaf.filename is not None else leaf.type_name, leaf.payload)
         for leaf in mime.read(text.encode(), "x").leaves
     ]
     theirs = [
-        (part.get_content_type(), part.get_filename(), part.get_payload(decode=True))
+        (part.get_content_type(), part.get_filename(), payload)
         for part in email.message_from_string(text).walk()
         if part.get_content_maintype() != "multipart"
+        for payload in [part.get_payload(decode=True)]
+        if not any(isinstance(defect, InvalidBase64LengthDefect) for defect in part.defects)
     ]
+    # What is not the base64 that its header says is a problem to us; there it is handed out as it stands.
     assert ours == theirs
 
 

@@ -558,7 +558,14 @@ class Conductor:
             )
 
     async def _guest_halted(self, server_id: str, why: str) -> None:
-        """A guest cannot write its disk: paused until there is room and somebody unpauses it (SP-07)."""
+        """A guest cannot write its disk: paused until there is room and somebody unpauses it (SP-07).
+
+        What is being done to it goes first: it ends with a state that it may have found before the halt.
+        """
+        await self.settled(server_id)
+        node, _server = await self._node_of(server_id)
+        if (await node.running()).get(server_id) is not PowerState.PAUSED:
+            return
         async with self._store.write() as connection:
             server = await servers.get(connection, server_id)
             paused = {"vm_state": VmState.PAUSED, "power_state": PowerState.PAUSED}

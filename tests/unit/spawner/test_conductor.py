@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from spawner import placement
 from spawner.compute.fake_node import FakeNode
+from spawner.compute.node import OnHalt
 from spawner.conductor import BUILDS_AT_ONCE, Caller, Conductor
 from spawner.errors import Conflict, NotEnough, NotFound
 from spawner.states import PowerState, TaskState, VmState
@@ -62,6 +64,33 @@ async def _get(store: Store, server_id: str) -> Server:
 async def _events(store: Store) -> list[str]:
     async with store.read() as connection:
         return [event.type for event in await events.after(connection)]
+
+
+class _HaltsAtOnce(FakeNode):
+    """A node whose guest is halted right after it was seen to run."""
+
+    on_halt: OnHalt | None = None
+
+    async def running(self) -> Mapping[str, PowerState]:
+        seen = dict(await super().running())
+        for server_id in seen:
+            if self.guests[server_id] is PowerState.RUNNING and self.on_halt is not None:
+                self.guests[server_id] = PowerState.PAUSED
+                self.halted = asyncio.ensure_future(self.on_halt(server_id, "no space"))
+                await asyncio.wait([self.halted], timeout=0.2)
+        return seen
+
+
+async def test_sp_07_a_guest_that_is_halted_while_it_is_built_is_paused(store: Store) -> None:
+    node = _HaltsAtOnce("host-1")
+    conductor = _conductor(store, node)
+    await conductor.start()
+    server = await conductor.create(_server(), _caller())
+    await conductor.settled()
+    await node.halted
+    found = await _get(store, server.id)
+    assert (found.status, found.power_state) == ("PAUSED", PowerState.PAUSED)
+    assert (await _events(store))[-2:] == ["instance.create.end", "instance.pause.end"]
 
 
 async def test_a_server_is_built_and_tells_so(store: Store) -> None:

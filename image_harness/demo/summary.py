@@ -28,9 +28,11 @@ class Verdict:
 
 def opening() -> tuple[Line, ...]:
     """What is about to happen."""
+    here = Path.cwd()
+    shown = USER_DATA.relative_to(here) if USER_DATA.is_relative_to(here) else USER_DATA
     return (
         Line("One server, from the request to a configured guest.", Tone.HEADING),
-        Line(f"Asked for: {USER_DATA}"),
+        Line(f"Asked for: {shown}"),
         Line(""),
     )
 

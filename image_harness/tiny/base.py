@@ -55,7 +55,7 @@ def entries(root: Path, unpacked_kernel: Path) -> Iterator[cpio.Entry]:
             yield entry
     yield from (cpio.directory(path, mode) for path, mode in recipe.DIRECTORIES.items())
     yield from (cpio.symlink(path, target) for path, target in recipe.LINKS.items())
-    yield from kernel.entries(unpacked_kernel, (*recipe.MODULES_AT_BOOT, *recipe.MODULES_ON_DEMAND))
+    yield from kernel.entries(unpacked_kernel, recipe.MODULES)
     own = list(own_files())
     taken |= {entry.path for entry in own}
     yield from own

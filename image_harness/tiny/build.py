@@ -38,7 +38,7 @@ def _make_base(pinning: debian.Pinning, work: Path, say: Say) -> layers.BaseFact
         unpacked_kernel = temporary / "unpacked" / image.name
         release = kernel.release(unpacked_kernel)
         (work / "base.cpio").write_bytes(cpio.archive(base.entries(work / "root", unpacked_kernel)))
-        modules = (*recipe.MODULES_AT_BOOT, *recipe.MODULES_ON_DEMAND, *recipe.MODULES_OF_FILE_SYSTEMS)
+        modules = (*recipe.MODULES, *recipe.MODULES_OF_FILE_SYSTEMS)
         (work / FILE_SYSTEMS).write_bytes(cpio.archive(kernel.entries(unpacked_kernel, modules)))
         shutil.copyfile(unpacked_kernel / "boot" / f"vmlinuz-{release}", work / "vmlinuz")
     versions = (store.PackageVersion(package.name, package.version, package.sha256) for package in packages)

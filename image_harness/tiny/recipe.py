@@ -76,6 +76,11 @@ MODULES_ON_DEMAND = (
     "virtio_scsi",
 )
 
+# Loaded by /init in a guest that stays up.
+MODULES_OF_POWER_BUTTON = ("button", "evdev")
+
+MODULES = (*MODULES_AT_BOOT, *MODULES_ON_DEMAND, *MODULES_OF_POWER_BUTTON)
+
 # For guests that work on images of others; they are not in the tiny guest itself, which they would slow down.
 MODULES_OF_FILE_SYSTEMS = ("xfs", "btrfs")
 
@@ -108,6 +113,7 @@ MODES = {
     "usr/bin/bash": 0o755,
     "usr/local/sbin/chpasswd": 0o755,
     "etc/udhcpc/default.script": 0o755,
+    "etc/acpi/PWRF/00000080": 0o755,
     "usr/share/guestling/tree": 0o755,
 }
 SHADOW_GROUP = 42

@@ -16,6 +16,7 @@ from aiohttp import web
 from image_harness import boot, store
 from image_harness.cloud import offer
 from spawner.api.app import make_app
+from spawner.compute.qemu import node as qemu_node
 from spawner.compute.qemu.node import QEMU, QemuNode
 from spawner.images import ImageFiles
 from spawner.service import open_cloud
@@ -24,6 +25,7 @@ from spawner.store.engine import open_store
 pytestmark = [pytest.mark.boot, pytest.mark.timeout(300)]
 
 USER_DATA = b"#cloud-config\nhostname: from-the-api\nruncmd:\n  - echo said-by-$(hostname)\n"
+PROMPT = "/ # "
 
 
 class Client:
@@ -91,7 +93,9 @@ async def client(
     await opened.close()
 
 
-async def test_a_server_is_made_configured_restarted_and_deleted(client: Client, tmp_path: Path) -> None:
+async def test_a_server_is_made_configured_restarted_and_deleted(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _code, found = await client.call("GET", "/image/v2/images?name=tiny")
     body = {
         "server": {
@@ -112,7 +116,14 @@ async def test_a_server_is_made_configured_restarted_and_deleted(client: Client,
             break
         await asyncio.sleep(0.1)
     assert "said-by-from-the-api" in await client.console(server)
+    for _try in range(600):
+        if PROMPT in await client.console(server):
+            break
+        await asyncio.sleep(0.1)
+    assert PROMPT in await client.console(server)
 
+    # It is the guest that ends, when its power button is pressed: nothing else would end it in time.
+    monkeypatch.setattr(qemu_node, "POWER_OFF_GRACE_S", 600.0)
     assert (await client.call("POST", f"/compute/v2.1/servers/{server}/action", {"os-stop": None}))[0] == 202
     await client.until(server, "SHUTOFF")
     assert "said-by-from-the-api" in await client.console(server)

@@ -25,7 +25,6 @@ from spawner.compute.qemu.vm import Vm
 from spawner.images import ImageRefused, inspect
 
 QEMU = "qemu-system-x86_64"
-CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on rcupdate.rcu_expedited=1"
 MEMORY_MIB = 768
 DEADLINE_S = 900.0
 ANSWER_MAGIC = b"GUESTLING ANSWER"
@@ -101,7 +100,7 @@ async def _run(
             uuid=uuid.uuid4(),
             kernel=tiny.kernel,
             initrd=initrd,
-            cmdline=f"{CMDLINE} rdinit=/{pack.INIT}",
+            cmdline=f"{tiny.manifest.cmdline} rdinit=/{pack.INIT}",
             memory_mib=MEMORY_MIB,
             disks=tuple(disks),
             agent_channel=False,
